@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` and `make test`. Both create the environment first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test test-slow test-node lint format vectors artifacts clean
+
+demo: $(VENV)/.ready
+	$(BIN)/hallmark demo
+
+test: $(VENV)/.ready
+	$(BIN)/pytest -m "not slow and not node"
+
+test-slow: $(VENV)/.ready
+	$(BIN)/pytest -m "slow and not node"
+
+test-node: $(VENV)/.ready contracts/node_modules/.package-lock.json
+	$(BIN)/pytest -m node
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+vectors: $(VENV)/.ready
+	$(BIN)/python tests/vectors/generate.py
+
+artifacts: contracts/node_modules/.package-lock.json
+	node contracts/compile.mjs
+
+contracts/node_modules/.package-lock.json: contracts/package-lock.json
+	cd contracts && npm ci --ignore-scripts --no-fund --no-audit
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs contracts/node_modules
