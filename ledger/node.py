@@ -1,0 +1,341 @@
+"""One chain, reached in-process or over JSON-RPC, and transactions on it.
+
+The only place that talks to web3. Everything a node answers may be wrong;
+callers check what matters.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import requests
+from eth_account.signers.local import LocalAccount
+from eth_utils import to_checksum_address
+from web3 import Web3
+from web3.exceptions import (
+    ContractLogicError,
+    TimeExhausted,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
+from web3.providers.base import BaseProvider
+from web3.types import BlockData, LogReceipt, RPCEndpoint, TxData, TxReceipt
+
+from ledger.errors import EnvironmentFault, InputError
+from ledger.reverts import RevertedError, decode_revert
+
+LOCAL_CHAIN_ID = 31337
+
+_T = TypeVar("_T")
+_TIP_WEI = 1_000_000_000
+_RETRIES = 4
+_RECEIPT_TIMEOUT_S = 120.0
+_LOCAL_ONLY = ("method not found", "does not exist", "not supported")
+
+
+class NodeUnavailableError(EnvironmentFault):
+    """The node cannot be reached or stopped answering; may be retried."""
+
+    code = "node-unavailable"
+
+
+class NodeAnswerError(EnvironmentFault):
+    """The node answered something that cannot be right."""
+
+    code = "node-answer"
+
+
+class WrongChainError(InputError):
+    """The node serves another chain than the one asked for."""
+
+    code = "wrong-chain"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A mined transaction.
+
+    Attributes:
+        hash: Transaction hash, 32 bytes.
+        block: Number of the block that holds it.
+        gas: Gas that it used, whole transaction.
+        logs: Its logs, in order.
+    """
+
+    hash: bytes
+    block: int
+    gas: int
+    logs: Sequence[LogReceipt]
+
+
+class Node:
+    """A chain as the rest of the package sees it."""
+
+    def __init__(self, provider: BaseProvider, *, expected_chain_id: int | None = None) -> None:
+        """Wrap a provider and check which chain it serves.
+
+        Args:
+            provider: Any web3 provider.
+            expected_chain_id: Refuse any other chain; None accepts all.
+
+        Raises:
+            NodeUnavailableError: Nothing answers there.
+            WrongChainError: It answers for another chain.
+        """
+        self.web3 = Web3(provider)
+        self.chain_id: int = self._ask(lambda: self.web3.eth.chain_id, "ask for the chain id")
+        if expected_chain_id is not None and self.chain_id != expected_chain_id:
+            raise WrongChainError(
+                f"expected chain id {expected_chain_id}, the node serves {self.chain_id}",
+                hint="check --rpc-url; a run, a signature and a ledger belong to one chain",
+            )
+
+    @classmethod
+    def connect(cls, rpc_url: str, *, expected_chain_id: int | None = None) -> "Node":
+        """Connect over HTTP.
+
+        Raises:
+            InputError: The URL is not an http(s) one.
+            NodeUnavailableError, WrongChainError: As in the constructor.
+        """
+        if not rpc_url.startswith(("http://", "https://")):
+            raise InputError(f"not an http(s) URL: {rpc_url!r}", hint="for instance http://127.0.0.1:8545")
+        provider = Web3.HTTPProvider(
+            rpc_url, request_kwargs={"timeout": 60}, exception_retry_configuration=None
+        )
+        return cls(provider, expected_chain_id=expected_chain_id)
+
+    @property
+    def is_local(self) -> bool:
+        """True on the local-chain id, where the well-known test keys may be used."""
+        return self.chain_id == LOCAL_CHAIN_ID
+
+    def block_number(self) -> int:
+        """Give the number of the newest block."""
+        return self._ask(lambda: int(self.web3.eth.block_number), "ask for the block number")
+
+    def block(self, number: int | None = None) -> BlockData:
+        """Give a block, the newest by default, without its transactions' bodies."""
+        return self._ask(
+            lambda: self.web3.eth.get_block("latest" if number is None else number), f"read block {number}"
+        )
+
+    def timestamp(self) -> int:
+        """Give the newest block's time in Unix seconds."""
+        return int(self.block()["timestamp"])
+
+    def code(self, address: str) -> bytes:
+        """Give the code at an address; empty for an account without code."""
+        return bytes(self._ask(lambda: self.web3.eth.get_code(_address(address)), f"read code at {address}"))
+
+    def transaction(self, transaction_hash: bytes) -> TxData:
+        """Give a transaction by hash."""
+        return self._ask(
+            lambda: self.web3.eth.get_transaction(cast(Any, transaction_hash)), "read a transaction"
+        )
+
+    def logs(self, address: str, first_block: int = 0, last_block: int | None = None) -> list[LogReceipt]:
+        """Give all logs of one contract, oldest first.
+
+        The address is checked on every log again: a node that ignores the
+        filter must not slip in another contract's events.
+        """
+        wanted = _address(address)
+        last: Any = "latest" if last_block is None else last_block
+        answer = self._ask(
+            lambda: self.web3.eth.get_logs({"address": wanted, "fromBlock": first_block, "toBlock": last}),
+            f"read logs of {address}",
+        )
+        return [log for log in answer if log["address"] == wanted]
+
+    def call(self, function: Any, *, sender: str | None = None) -> Any:
+        """Evaluate a contract function without a transaction.
+
+        Raises:
+            RevertedError: The contract refused.
+            NodeUnavailableError: The node did not answer.
+        """
+        parameters = {"from": sender} if sender else {}
+        return self._ask(lambda: function.call(parameters), f"call {function.fn_name}")
+
+    def send(
+        self,
+        account: LocalAccount,
+        function: Any = None,
+        *,
+        gas: int | None = None,
+        value_wei: int = 0,
+        init_code: bytes | None = None,
+    ) -> Sent:
+        """Send a transaction and wait until it is mined.
+
+        A call with the same arguments goes first, so that a refusal is found
+        before anything is paid. A lost connection is tried again with the same
+        signed bytes, so nothing can be sent twice.
+
+        Args:
+            account: Who signs and pays.
+            function: Bound contract function; None with `init_code`.
+            gas: Gas limit; estimated if None.
+            value_wei: Ether to send along, in wei.
+            init_code: Code of a contract to create.
+
+        Returns:
+            The mined transaction.
+
+        Raises:
+            RevertedError: The contract refused.
+            NodeUnavailableError: The node did not answer, or did not mine in time.
+        """
+        action = function.fn_name if function is not None else "create contract"
+        transaction: dict[str, Any] = {"from": account.address, "value": value_wei, "chainId": self.chain_id}
+        if function is None:
+            transaction["data"] = init_code or b""
+        else:
+            transaction["to"] = function.address
+            transaction["data"] = function._encode_transaction_data()
+        base_fee = int(self.block().get("baseFeePerGas", 0))
+        transaction["maxPriorityFeePerGas"] = _TIP_WEI
+        transaction["maxFeePerGas"] = 2 * base_fee + _TIP_WEI
+        if gas is None:
+            estimated = self._ask(lambda: self.web3.eth.estimate_gas(cast(Any, transaction)), action)
+            gas = estimated + estimated // 5
+        else:
+            self._ask(lambda: self.web3.eth.call(cast(Any, {**transaction, "gas": gas})), action)
+        transaction["gas"] = gas
+        transaction["nonce"] = self._ask(
+            lambda: self.web3.eth.get_transaction_count(account.address, "pending"), "ask for the nonce"
+        )
+        signed = account.sign_transaction(transaction)
+        self._ask(lambda: self._broadcast(signed.raw_transaction, signed.hash), action)
+        receipt = self._ask(lambda: self._wait(signed.hash), action)
+        if receipt["status"] != 1:
+            raise self._explain_failure(action, transaction, receipt)
+        return Sent(
+            bytes(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"], receipt["logs"]
+        )
+
+    def deploy(
+        self, account: LocalAccount, abi: Any, bytecode: bytes, *arguments: object
+    ) -> tuple[str, Sent]:
+        """Create a contract.
+
+        Returns:
+            Its checksummed address and the transaction.
+        """
+        constructor = self.web3.eth.contract(abi=abi, bytecode=bytecode).constructor(*arguments)
+        sent = self.send(account, init_code=bytes.fromhex(constructor.data_in_transaction.removeprefix("0x")))
+        receipt = self._ask(lambda: self._wait(cast(Any, sent.hash)), "read a receipt")
+        created = receipt["contractAddress"]
+        if created is None:
+            raise NodeAnswerError("the node's receipt names no created contract")
+        return to_checksum_address(created), sent
+
+    def wait_for_block(self, number: int, *, timeout_s: float = 300.0) -> None:
+        """Wait until a block exists; on a local chain, mine up to it.
+
+        Raises:
+            NodeUnavailableError: It did not come in time.
+        """
+        give_up = time.monotonic() + timeout_s
+        while self.block_number() < number:
+            if self.is_local:
+                self._local("evm_mine")
+                continue
+            if time.monotonic() > give_up:
+                raise NodeUnavailableError(f"block {number} did not come within {timeout_s:.0f} s")
+            time.sleep(0.5)
+
+    def wait_until(self, timestamp: int, *, timeout_s: float = 86_400.0) -> None:
+        """Wait until a block's time has reached a Unix second; on a local chain, go there at once."""
+        if self.timestamp() >= timestamp:
+            return
+        if self.is_local:
+            self._local("evm_setNextBlockTimestamp", timestamp)
+            self._local("evm_mine")
+            return
+        give_up = time.monotonic() + timeout_s
+        while self.timestamp() < timestamp:
+            if time.monotonic() > give_up:
+                raise NodeUnavailableError(f"no block reached time {timestamp} within {timeout_s:.0f} s")
+            time.sleep(1.0)
+
+    def _local(self, method: str, *parameters: object) -> None:
+        response = self._ask(
+            lambda: self.web3.provider.make_request(RPCEndpoint(method), list(parameters)), method
+        )
+        if "error" in response:
+            raise NodeAnswerError(
+                f"{method} failed: {response['error']}",
+                hint="a chain with id 31337 is expected to offer the evm_* methods of local chains",
+            )
+
+    def _broadcast(self, raw: bytes, transaction_hash: bytes) -> None:
+        try:
+            self.web3.eth.send_raw_transaction(raw)
+        except Web3RPCError:
+            # After a lost answer the first copy may have arrived: then the hash is known.
+            try:
+                self.web3.eth.get_transaction(cast(Any, transaction_hash))
+            except TransactionNotFound:
+                pass
+            else:
+                return
+            raise
+
+    def _wait(self, transaction_hash: bytes) -> TxReceipt:
+        return self.web3.eth.wait_for_transaction_receipt(
+            cast(Any, transaction_hash), timeout=_RECEIPT_TIMEOUT_S, poll_latency=0.05
+        )
+
+    def _explain_failure(self, action: str, transaction: dict[str, Any], receipt: TxReceipt) -> Exception:
+        replay = {key: value for key, value in transaction.items() if key != "nonce"}
+        try:
+            self._ask(lambda: self.web3.eth.call(cast(Any, replay), receipt["blockNumber"] - 1), action)
+        except RevertedError as reverted:
+            return reverted
+        return decode_revert(action, b"")
+
+    def _ask(self, question: Callable[[], _T], action: str) -> _T:
+        delay_s = 0.1
+        for attempt in range(_RETRIES):
+            try:
+                return question()
+            except ContractLogicError as error:
+                raise decode_revert(action, _revert_data(error)) from error
+            except TimeExhausted as error:
+                raise NodeUnavailableError(f"{action}: not mined in time") from error
+            except (requests.RequestException, ConnectionError, TimeoutError) as error:
+                if attempt == _RETRIES - 1:
+                    raise NodeUnavailableError(
+                        f"{action}: the node does not answer ({type(error).__name__})",
+                        hint="start one with `hallmark chain start`, or check --rpc-url; nothing was lost",
+                    ) from error
+                time.sleep(delay_s)
+                delay_s *= 3
+            except Web3RPCError as error:
+                raise NodeAnswerError(f"{action}: {error.message or error}") from error
+            except (Web3Exception, ValueError, TypeError, KeyError) as error:
+                raise NodeAnswerError(f"{action}: the node's answer makes no sense: {error}") from error
+        raise NodeUnavailableError(f"{action}: the node does not answer")
+
+
+def _revert_data(error: ContractLogicError) -> bytes:
+    data = error.data
+    if isinstance(data, dict):
+        data = data.get("data")
+    if not isinstance(data, str) or not data.startswith("0x"):
+        return b""
+    try:
+        return bytes.fromhex(data[2:])
+    except ValueError:
+        return b""
+
+
+def _address(value: str) -> Any:
+    try:
+        return to_checksum_address(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"not an address: {value!r}") from error

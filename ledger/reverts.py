@@ -1,0 +1,89 @@
+"""Reverts, decoded to the custom error that a contract threw."""
+
+from functools import cache
+from typing import Any
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils import keccak
+
+from ledger import artifacts
+from ledger.errors import ContractError
+
+CONTRACTS = ("ContributionLedger", "GateSpec", "Reputation", "WorkerRegistry")
+
+_ERROR_STRING = bytes.fromhex("08c379a0")
+_PANIC = bytes.fromhex("4e487b71")
+
+
+class RevertedError(ContractError):
+    """A contract refused a call or transaction.
+
+    Attributes:
+        name: Name of the custom error, "Error", "Panic", or "" if unknown.
+        arguments: Its arguments by name.
+        data: The raw revert data.
+    """
+
+    code = "reverted"
+
+    def __init__(self, action: str, name: str, arguments: dict[str, Any], data: bytes) -> None:
+        facts = ", ".join(f"{key}={_show(value)}" for key, value in arguments.items())
+        what = f"{name}({facts})" if name else f"unknown revert 0x{data.hex()}"
+        super().__init__(f"{action} was refused by the contract: {what}", hint=HINTS.get(name, ""))
+        self.name = name
+        self.arguments = arguments
+        self.data = data
+
+
+HINTS = {
+    "ContributionLedgerWindowClosed": "the commit window is over; commit to the next round",
+    "ContributionLedgerAlreadyCommitted": "the first commitment of a round counts; nothing was changed",
+    "ContributionLedgerWrongSigner": (
+        "the signature is for another round, chain, ledger or parent model, or by another key; sign again"
+    ),
+    "ContributionLedgerUnknownMember": "only members of the cohort that was sealed for this run may commit",
+}
+
+
+def decode_revert(action: str, data: bytes) -> RevertedError:
+    """Turn revert data into an error that names what happened.
+
+    Args:
+        action: What was tried, for the message.
+        data: Revert data as the node returned it; may be anything.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    selector, payload = data[:4], data[4:]
+    if selector == _ERROR_STRING:
+        name, types, names = "Error", ["string"], ["reason"]
+    elif selector == _PANIC:
+        name, types, names = "Panic", ["uint256"], ["panic_code"]
+    elif selector in _selectors():
+        name, types, names = _selectors()[selector]
+    else:
+        return RevertedError(action, "", {}, data)
+    try:
+        values = decode(types, payload)
+    except (DecodingError, UnicodeDecodeError, OverflowError):
+        return RevertedError(action, "", {}, data)
+    return RevertedError(action, name, dict(zip(names, values, strict=True)), data)
+
+
+@cache
+def _selectors() -> dict[bytes, tuple[str, list[str], list[str]]]:
+    known: dict[bytes, tuple[str, list[str], list[str]]] = {}
+    for contract in CONTRACTS:
+        for entry in artifacts.load(contract).abi:
+            if entry["type"] != "error":
+                continue
+            types = [item["type"] for item in entry["inputs"]]
+            names = [item["name"] for item in entry["inputs"]]
+            known[keccak(text=f"{entry['name']}({','.join(types)})")[:4]] = (entry["name"], types, names)
+    return known
+
+
+def _show(value: object) -> str:
+    return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
