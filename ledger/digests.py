@@ -96,8 +96,8 @@ def settled(accumulator: bytes, settlement: Settlement) -> bytes:
                 settlement.approved,
                 settlement.yardstick_before,
                 settlement.yardstick_after,
-                _lanes(settlement.lanes_before),
-                _lanes(settlement.lanes_after),
+                lanes_digest(settlement.lanes_before),
+                lanes_digest(settlement.lanes_after),
             ],
         )
     )
@@ -115,5 +115,6 @@ def void(last_digest: bytes, reason: VoidReason) -> bytes:
     return keccak(encode(["bytes32", "bytes32", "uint256"], [VOID_TAG, last_digest, int(reason)]))
 
 
-def _lanes(words: Sequence[int]) -> bytes:
+def lanes_digest(words: Sequence[int]) -> bytes:
+    """Give the digest of all lane words, 32 bytes each."""
     return keccak(b"".join(word.to_bytes(32, "big") for word in words))

@@ -75,6 +75,7 @@ class Verdicts:
     payload: bytes
     approved: int
     yardstick: int
+    seed: bytes
     record: bytes
     transaction: bytes
     block: int
@@ -115,13 +116,12 @@ class RoundHistory:
     voided: Voiding | None = None
 
 
-def read_rounds(node: Node, ledger: str, *, first_block: int = 0) -> list[RoundHistory]:
+def read_rounds(node: Node, ledger: str) -> list[RoundHistory]:
     """Read all rounds of a run from its ledger's logs and transactions.
 
     Args:
         node: The chain.
         ledger: Address of the ContributionLedger.
-        first_block: Where to start; 0 reads everything.
 
     Returns:
         The rounds, first to last.
@@ -131,20 +131,45 @@ def read_rounds(node: Node, ledger: str, *, first_block: int = 0) -> list[RoundH
         EnvironmentFault: The node failed.
     """
     rounds: dict[int, RoundHistory] = {}
+    for log in node.logs(ledger):
+        event = decode_log(log)
+        if event is not None and event.name in _READERS:
+            _take(node, ledger, rounds, event)
+    return [rounds[number] for number in sorted(rounds)]
+
+
+def read_round(node: Node, ledger: str, number: int, first_block: int = 0) -> RoundHistory:
+    """Read one round.
+
+    Args:
+        node: The chain.
+        ledger: Address of the ContributionLedger.
+        number: The round.
+        first_block: A block not after the one in which the round was opened.
+
+    Raises:
+        HistoryError: There is no such round, or it cannot be read.
+        EnvironmentFault: The node failed.
+    """
+    rounds: dict[int, RoundHistory] = {}
     for log in node.logs(ledger, first_block):
         event = decode_log(log)
-        if event is None or event.name not in _READERS:
-            continue
-        number = int(event.arguments["round"])
-        if event.name == "RoundOpened":
-            rounds[number] = RoundHistory(
-                number, int(event.arguments["commitDeadline"]), bytes(event.arguments["parentModel"])
-            )
-            continue
-        if number not in rounds:
-            raise HistoryError(number, event.name, "the round was never opened")
-        _READERS[event.name](node, ledger, rounds[number], event)
-    return [rounds[number] for number in sorted(rounds)]
+        if event is not None and event.name in _READERS and int(event.arguments["round"]) == number:
+            _take(node, ledger, rounds, event)
+    if number not in rounds:
+        raise HistoryError(number, "RoundOpened", "the chain has no such round")
+    return rounds[number]
+
+
+def _take(node: Node, ledger: str, rounds: dict[int, RoundHistory], event: "Event") -> None:
+    number = int(event.arguments["round"])
+    if event.name == "RoundOpened":
+        deadline = int(event.arguments["commitDeadline"])
+        rounds[number] = RoundHistory(number, deadline, bytes(event.arguments["parentModel"]))
+        return
+    if number not in rounds:
+        raise HistoryError(number, event.name, "the round was never opened")
+    _READERS[event.name](node, ledger, rounds[number], event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +182,14 @@ class Event:
     block: int
 
 
-def decode_log(log: LogReceipt) -> Event | None:
-    """Decode a log of the ledger; None if it is no event of the ledger.
+def decode_log(log: LogReceipt, contract: str = "ContributionLedger") -> Event | None:
+    """Decode a log of one of our contracts; None if it is none of its events.
 
     Raises:
         HistoryError: It claims to be one, but its bytes do not decode.
     """
     topics = [bytes(topic) for topic in log["topics"]]
-    entry = _events().get(topics[0]) if topics else None
+    entry = _events(contract).get(topics[0]) if topics else None
     if entry is None:
         return None
     indexed = [item for item in entry["inputs"] if item["indexed"]]
@@ -255,6 +280,7 @@ def _read_verdicts(node: Node, ledger: str, history: RoundHistory, event: Event)
         payload=bytes(call["payload"]),
         approved=int(event.arguments["approved"]),
         yardstick=int(event.arguments["yardstick"]),
+        seed=bytes(event.arguments["seed"]),
         record=bytes(event.arguments["record"]),
         transaction=event.transaction,
         block=event.block,
@@ -298,8 +324,8 @@ _READERS: dict[str, _Reader] = {
 
 
 @cache
-def _events() -> dict[bytes, dict[str, Any]]:
-    entries = [entry for entry in artifacts.load("ContributionLedger").abi if entry["type"] == "event"]
+def _events(contract: str) -> dict[bytes, dict[str, Any]]:
+    entries = [entry for entry in artifacts.load(contract).abi if entry["type"] == "event"]
     return {
         keccak(text=f"{entry['name']}({','.join(item['type'] for item in entry['inputs'])})"): entry
         for entry in entries

@@ -200,10 +200,14 @@ class Node:
         transaction["maxPriorityFeePerGas"] = _TIP_WEI
         transaction["maxFeePerGas"] = 2 * base_fee + _TIP_WEI
         if gas is None:
-            estimated = self._ask(lambda: self.web3.eth.estimate_gas(cast(Any, transaction)), action)
+            # In the pending block: what is valid only from the next block on must not be refused here.
+            estimated = self._ask(
+                lambda: self.web3.eth.estimate_gas(cast(Any, transaction), "pending"), action
+            )
             gas = estimated + estimated // 5
         else:
-            self._ask(lambda: self.web3.eth.call(cast(Any, {**transaction, "gas": gas})), action)
+            limited = cast(Any, {**transaction, "gas": gas})
+            self._ask(lambda: self.web3.eth.call(limited, "pending"), action)
         transaction["gas"] = gas
         transaction["nonce"] = self._ask(
             lambda: self.web3.eth.get_transaction_count(account.address, "pending"), "ask for the nonce"

@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {ERC165, IERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
+
+import {Reputation} from "./Reputation.sol";
+import {ApprovalProof, IContributionLedger, LedgerState} from "./interfaces/IContributionLedger.sol";
+import {IDataRequests} from "./interfaces/IDataRequests.sol";
+import {GateParameters, IGateSpec} from "./interfaces/IGateSpec.sol";
+import {IWorkerRegistry} from "./interfaces/IWorkerRegistry.sol";
+import {Bits} from "./libraries/Bits.sol";
+import {Cohort} from "./libraries/Cohort.sol";
+import {ContributionBatch} from "./libraries/ContributionBatch.sol";
+import {Gate} from "./libraries/Gate.sol";
+import {GateConstants} from "./libraries/GateConstants.sol";
+import {RoundDigests} from "./libraries/RoundDigests.sol";
+import {RoundState, RoundStates, Stage} from "./libraries/RoundState.sol";
+
+/// @title  The audit ledger of one run.
+/// @notice See {IContributionLedger}.
+/// @dev    Gas decides the layout. Everything constant is immutable; everything about the current round but bitmap and
+///         record is one slot; a round leaves exactly one new slot behind, its record; a cohort that commits completely
+///         never touches the presence slot.
+contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
+    uint8 private constant NO_ANCHOR = 1;
+    uint8 private constant SEED_MISSED = 2;
+    uint8 private constant SETTLE_OVERDUE = 3;
+
+    /// @dev BLOCKHASH reaches this many blocks back.
+    uint256 private constant BLOCKHASH_REACH = 256;
+
+    address public immutable override registry;
+    address public immutable override cohort;
+    address public immutable override spec;
+    address public immutable override reputation;
+    address public immutable override dataRequests;
+    address public immutable override aggregator;
+    address public immutable override guardSigner;
+    uint64 public immutable override run;
+    uint64 public immutable override length;
+    bytes32 public immutable override specDigest;
+    bytes32 public immutable override shapeDigest;
+    uint256 public immutable override full;
+
+    uint256 private immutable _members;
+    uint256 private immutable _challengeWindowS;
+    uint256 private immutable _settleWindowS;
+
+    // `Gate.Rules`, which as a struct cannot be immutable.
+    uint256 private immutable _yardstickKeep;
+    uint256 private immutable _yardstickGain;
+    uint256 private immutable _yardstickDivisor;
+    uint256 private immutable _evidenceDivisor;
+    int256 private immutable _evidenceMin;
+    int256 private immutable _evidenceMax;
+    int256 private immutable _evidenceFloor;
+    int256 private immutable _faultEvidence;
+    int256 private immutable _acceptBelow;
+    int256 private immutable _banFrom;
+    int256 private immutable _scoreAbove;
+    uint256 private immutable _aliveFactor;
+
+    RoundState private _state;
+    bytes32 public override parentModel;
+    /// @dev Holds an older round's bitmap until the current round's first commitment, and in a full round.
+    uint256 private _presence;
+    /// @dev Means something only where the state says that the seed is fixed.
+    bytes32 private _seed;
+    mapping(uint32 round => bytes32) public override recordOf;
+
+    /// @dev Calls that auditors read from the transaction. An account with delegated code (EIP-7702) could be made to call
+    ///      with other bytes than the transaction shows, hence both conditions.
+    modifier onlyDirect() {
+        // solhint-disable-next-line avoid-tx-origin
+        if (tx.origin != msg.sender || msg.sender.code.length != 0) {
+            revert ContributionLedgerNotDirect(msg.sender, tx.origin);
+        }
+        _;
+    }
+
+    /// @param registry_           Registry that sealed the cohort.
+    /// @param cohort_             Data contract of the cohort.
+    /// @param spec_               Rules.
+    /// @param dataRequests_       Data-request contract, or zero.
+    /// @param aggregator_         Account that opens rounds and records merges.
+    /// @param run_                Run id.
+    /// @param initialModel        Model root that round 1 starts from.
+    /// @param shapeDigest_        Digest of the model's shape.
+    /// @param length_             Number of values of an update.
+    /// @param firstCommitDeadline Commit deadline of round 1.
+    constructor(
+        address registry_,
+        address cohort_,
+        address spec_,
+        address dataRequests_,
+        address aggregator_,
+        uint64 run_,
+        bytes32 initialModel,
+        bytes32 shapeDigest_,
+        uint64 length_,
+        uint64 firstCommitDeadline
+    ) EIP712("Hallmark", "1") {
+        if (!IWorkerRegistry(registry_).isCohort(cohort_)) revert ContributionLedgerUnknownCohort(cohort_);
+        if (aggregator_ == address(0)) revert ContributionLedgerZeroArgument("aggregator");
+        if (length_ == 0) revert ContributionLedgerZeroArgument("length");
+        registry = registry_;
+        cohort = cohort_;
+        spec = spec_;
+        dataRequests = dataRequests_;
+        aggregator = aggregator_;
+        run = run_;
+        shapeDigest = shapeDigest_;
+        length = length_;
+
+        uint256 members = Cohort.size(cohort_);
+        _members = members;
+        full = type(uint256).max >> (Cohort.MAX_MEMBERS - members);
+        (, guardSigner) = Cohort.memberAt(cohort_, members - 1);
+
+        // Checked again here: a spec contract of another make must not bring constants that break the gate.
+        GateParameters memory p = IGateSpec(spec_).parameters();
+        GateConstants.validate(p);
+        bytes32 digest = GateConstants.digest(p);
+        if (IGateSpec(spec_).specDigest() != digest) {
+            revert ContributionLedgerWrongSpec(IGateSpec(spec_).specDigest(), digest);
+        }
+        specDigest = digest;
+        _challengeWindowS = p.challengeWindowS;
+        _settleWindowS = p.settleWindowS;
+        _yardstickKeep = p.yardstickKeep;
+        _yardstickGain = p.yardstickGain;
+        _yardstickDivisor = p.yardstickDivisor;
+        _evidenceDivisor = p.evidenceDivisor;
+        _evidenceMin = p.evidenceMin;
+        _evidenceMax = p.evidenceMax;
+        _evidenceFloor = p.evidenceFloor;
+        _faultEvidence = p.faultEvidence;
+        _acceptBelow = p.acceptBelow;
+        _banFrom = p.banFrom;
+        _scoreAbove = p.scoreAbove;
+        _aliveFactor = p.aliveFactor;
+
+        reputation = address(new Reputation(cohort_, p.banFrom));
+        parentModel = initialModel;
+        emit RunOpened(
+            run_,
+            cohort_,
+            spec_,
+            registry_,
+            reputation,
+            dataRequests_,
+            aggregator_,
+            digest,
+            initialModel,
+            shapeDigest_,
+            length_
+        );
+        _state = _open(RoundState.wrap(0), firstCommitDeadline, initialModel);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function openRound(uint64 commitDeadline) external override {
+        _onlyAggregator();
+        RoundState current = _state;
+        if (current.stage() != Stage.Idle) revert ContributionLedgerNotIdle(current.round(), current.stage());
+        _state = _open(current, commitDeadline, parentModel);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function commit(
+        uint32 round,
+        uint256 index,
+        bytes32 parentModel_,
+        bytes32 updateRoot,
+        uint64 tokens,
+        uint64 deadline
+    ) external override {
+        (address worker, address signer) = _memberAt(index);
+        if (msg.sender != worker && msg.sender != signer) revert ContributionLedgerNotMember(index, msg.sender);
+        bytes32 parent = parentModel;
+        if (parentModel_ != parent) revert ContributionLedgerWrongParent(parentModel_, parent);
+        _commitOne(round, index, worker, updateRoot, tokens, deadline, _digest(round, parent, worker, updateRoot, tokens, deadline));
+    }
+
+    /// @inheritdoc IContributionLedger
+    function commitFor(
+        uint32 round,
+        uint256 index,
+        bytes32 updateRoot,
+        uint64 tokens,
+        uint64 deadline,
+        bytes calldata signature
+    ) external override {
+        (address worker, address signer) = _memberAt(index);
+        bytes32 digest = _digest(round, parentModel, worker, updateRoot, tokens, deadline);
+        // Before the signature: an ERC-1271 signer gets no call for a commitment that cannot count.
+        RoundState current = _takingCommits(round, deadline);
+        _refuseSecond(current, 1 << index);
+        if (!SignatureChecker.isValidSignatureNowCalldata(signer, digest, signature)) {
+            revert ContributionLedgerWrongSigner(index, signer, address(0));
+        }
+        _commitOne(round, index, worker, updateRoot, tokens, deadline, digest);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function commitBatch(uint32 round, uint64 deadline, uint256 members, bytes calldata items)
+        external
+        override
+        onlyDirect
+    {
+        RoundState current = _takingCommits(round, deadline);
+        if (members == 0) revert ContributionLedgerEmptyBatch();
+        if (members & ~full != 0) revert ContributionLedgerUnknownMember(members, full);
+        uint256 before = _refuseSecond(current, members);
+        uint256 expected = Bits.count(members) * ContributionBatch.ITEM_BYTES;
+        if (items.length != expected) revert ContributionLedgerWrongItemsLength(items.length, expected);
+
+        bytes32 parent = parentModel;
+        (bytes32 accumulator, ContributionBatch.Mismatch memory wrong) = ContributionBatch.append(
+            ContributionBatch.Message(_domainSeparatorV4(), run, round, specDigest, parent, deadline),
+            _accumulator(current, round, parent),
+            members,
+            Cohort.load(cohort),
+            items
+        );
+        if (wrong.expected != address(0)) {
+            revert ContributionLedgerWrongSigner(wrong.index, wrong.expected, wrong.recovered);
+        }
+        emit BatchCommitted(round, members, accumulator);
+        _store(current, before | members, accumulator);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function seal(uint32 round) external override {
+        RoundState current = _currentRound(round);
+        if (current.stage() != Stage.Open) revert ContributionLedgerNotOpen(round, current.stage());
+        uint256 deadline = current.commitDeadline();
+        if (block.timestamp <= deadline) revert ContributionLedgerWindowOpen(uint64(deadline));
+        uint256 present = _presenceIn(current);
+        if (present >> (_members - 1) == 0) {
+            _void(current, NO_ANCHOR);
+        } else {
+            _state = _seal(current, present, recordOf[round]);
+        }
+    }
+
+    /// @inheritdoc IContributionLedger
+    function fixSeed(uint32 round) external override returns (bytes32 seed) {
+        RoundState current = _sealedRound(round);
+        if (current.isSeedFixed()) revert ContributionLedgerSeedAlreadyFixed(_seed);
+        seed = _drawSeed(current, recordOf[round]);
+        _seed = seed;
+        _state = current.withSeed();
+        emit SeedFixed(round, seed);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function settle(uint32 round, bytes calldata payload) external override onlyDirect {
+        if (msg.sender != guardSigner) revert ContributionLedgerNotGuard(msg.sender, guardSigner);
+        RoundState current = _sealedRound(round);
+        bytes32 accumulator = recordOf[round];
+        RoundDigests.Settlement memory s;
+        s.presence = _presenceIn(current);
+        s.seed = current.isSeedFixed() ? _seed : _drawSeed(current, accumulator);
+        s.payloadHash = keccak256(payload);
+        s.yardstickBefore = current.yardstick();
+        _requireRequested(round, payload);
+
+        uint256[] memory words = Reputation(reputation).lanes();
+        s.lanesBeforeHash = RoundDigests.lanesHash(words);
+        (s.approved, s.yardstickAfter) =
+            Gate.judge(_rules(), round, _members, s.presence, payload, s.yardstickBefore, words);
+        s.lanesAfterHash = RoundDigests.lanesHash(words);
+
+        bytes32 record = RoundDigests.settled(accumulator, s);
+        recordOf[round] = record;
+        _state = current.settledNow(s.yardstickAfter, s.approved != 0);
+        Reputation(reputation).record(words);
+        emit RoundSettled(round, s.approved, uint32(s.yardstickAfter), s.seed, record);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function finalize(uint32 round, bytes32 modelRoot, bytes32 weightsDigest, uint64 nextCommitDeadline)
+        external
+        override
+    {
+        _onlyAggregator();
+        RoundState current = _currentRound(round);
+        if (current.stage() != Stage.Settled) revert ContributionLedgerNotSettled(round, current.stage());
+        uint256 finalizableAt = current.settledAt() + _challengeWindowS;
+        if (block.timestamp < finalizableAt) revert ContributionLedgerWindowRunning(uint64(finalizableAt));
+        if (current.anyApproved()) {
+            parentModel = modelRoot;
+        } else if (modelRoot != parentModel) {
+            revert ContributionLedgerModelMoved(parentModel, modelRoot);
+        }
+        bytes32 record = RoundDigests.finalized(recordOf[round], modelRoot, weightsDigest);
+        recordOf[round] = record;
+        emit RoundFinalized(round, modelRoot, weightsDigest, record);
+        _state = nextCommitDeadline == 0
+            ? current.withStage(Stage.Idle)
+            : _open(current, nextCommitDeadline, modelRoot);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function voidRound(uint32 round) external override {
+        RoundState current = _sealedRound(round);
+        uint256 lastSeedBlock = current.isSeedFixed() ? 0 : _lastSeedBlock(current);
+        uint256 settleBy = current.sealedAt() + _settleWindowS;
+        if (lastSeedBlock != 0 && block.number > lastSeedBlock) {
+            _void(current, SEED_MISSED);
+        } else if (block.timestamp > settleBy) {
+            _void(current, SETTLE_OVERDUE);
+        } else {
+            revert ContributionLedgerNotOverdue(uint64(lastSeedBlock), uint64(settleBy));
+        }
+    }
+
+    /// @inheritdoc IContributionLedger
+    function isApproved(uint32 round, uint256 index, bytes32 updateRoot, ApprovalProof calldata proof)
+        external
+        view
+        override
+        returns (bool)
+    {
+        if (index >= _members || (proof.approved >> index) & 1 == 0) return false;
+        (address worker,) = Cohort.memberAt(cohort, index);
+        bytes32 digest = RoundDigests.append(
+            proof.accumulatorBefore,
+            _digest(round, proof.parentModel, worker, updateRoot, proof.tokens, proof.deadline)
+        );
+        for (uint256 i = 0; i < proof.laterDigests.length; ++i) {
+            digest = RoundDigests.append(digest, proof.laterDigests[i]);
+        }
+        digest = RoundDigests.settled(
+            digest,
+            RoundDigests.Settlement(
+                proof.presence,
+                proof.seed,
+                proof.payloadHash,
+                proof.approved,
+                proof.yardstickBefore,
+                proof.yardstickAfter,
+                proof.lanesBeforeHash,
+                proof.lanesAfterHash
+            )
+        );
+        if (proof.isFinalized) digest = RoundDigests.finalized(digest, proof.modelRoot, proof.weightsDigest);
+        return digest == recordOf[round];
+    }
+
+    /// @inheritdoc IContributionLedger
+    function contributionDigest(
+        uint32 round,
+        uint256 index,
+        bytes32 parentModel_,
+        bytes32 updateRoot,
+        uint64 tokens,
+        uint64 deadline
+    ) external view override returns (bytes32) {
+        (address worker,) = _memberAt(index);
+        return _digest(round, parentModel_, worker, updateRoot, tokens, deadline);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function currentSeed() external view override returns (bytes32) {
+        RoundState current = _state;
+        if (current.isSeedFixed()) return _seed;
+        if (current.stage() != Stage.Sealed) return 0;
+        uint256 source = current.sealBlock() + 1;
+        if (block.number <= source || block.number > _lastSeedBlock(current)) return 0;
+        return RoundDigests.seed(run, current.round(), recordOf[current.round()], blockhash(source));
+    }
+
+    /// @inheritdoc IContributionLedger
+    function state() external view override returns (LedgerState memory) {
+        RoundState current = _state;
+        return LedgerState({
+            round: current.round(),
+            stage: current.stage(),
+            commitDeadline: uint64(current.commitDeadline()),
+            sealedAt: uint64(current.sealedAt()),
+            sealBlock: uint64(current.sealBlock()),
+            settledAt: uint64(current.settledAt()),
+            isSeedFixed: current.isSeedFixed(),
+            anyApproved: current.anyApproved(),
+            yardstick: uint32(current.yardstick()),
+            presence: _presenceIn(current),
+            parentModel: parentModel,
+            record: recordOf[current.round()]
+        });
+    }
+
+    /// @inheritdoc IContributionLedger
+    function currentRound() external view override returns (uint32) {
+        return _state.round();
+    }
+
+    /// @inheritdoc IContributionLedger
+    function presence() external view override returns (uint256) {
+        return _presenceIn(_state);
+    }
+
+    /// @inheritdoc IERC165
+    function supportsInterface(bytes4 interfaceId) public view override(ERC165, IERC165) returns (bool) {
+        return interfaceId == type(IContributionLedger).interfaceId || super.supportsInterface(interfaceId);
+    }
+
+    // ------------------------------------------------------------------ rounds
+
+    /// @dev Gives the state with the next round open; the caller stores it.
+    function _open(RoundState current, uint64 deadline, bytes32 parent) private returns (RoundState next) {
+        if (deadline <= block.timestamp || deadline > RoundStates.MAX_TIME) {
+            revert ContributionLedgerDeadlineOutOfRange(deadline, uint64(block.timestamp));
+        }
+        next = current.opened(deadline);
+        emit RoundOpened(next.round(), deadline, parent);
+    }
+
+    /// @dev Gives the state sealed now; the caller stores it.
+    function _seal(RoundState current, uint256 present, bytes32 accumulator) private returns (RoundState) {
+        emit RoundSealed(current.round(), present, accumulator, uint64(block.number));
+        return current.sealedNow();
+    }
+
+    function _void(RoundState current, uint8 reason) private {
+        uint32 round = current.round();
+        bytes32 record = RoundDigests.voided(recordOf[round], reason);
+        recordOf[round] = record;
+        _state = current.withStage(Stage.Idle);
+        emit RoundVoided(round, reason, record);
+    }
+
+    function _onlyAggregator() private view {
+        if (msg.sender != aggregator) revert ContributionLedgerNotAggregator(msg.sender, aggregator);
+    }
+
+    function _currentRound(uint32 round) private view returns (RoundState current) {
+        current = _state;
+        if (round != current.round()) revert ContributionLedgerWrongRound(round, current.round());
+    }
+
+    function _sealedRound(uint32 round) private view returns (RoundState current) {
+        current = _currentRound(round);
+        if (current.stage() != Stage.Sealed) revert ContributionLedgerNotSealed(round, current.stage());
+    }
+
+    // ------------------------------------------------------------- commitments
+
+    function _takingCommits(uint32 round, uint64 deadline) private view returns (RoundState current) {
+        current = _currentRound(round);
+        if (current.stage() != Stage.Open) revert ContributionLedgerNotOpen(round, current.stage());
+        if (block.timestamp > current.commitDeadline()) {
+            revert ContributionLedgerWindowClosed(uint64(current.commitDeadline()));
+        }
+        if (block.timestamp > deadline) revert ContributionLedgerSignatureExpired(deadline);
+    }
+
+    /// @dev Gives the members that have committed, none of them in `members`.
+    function _refuseSecond(RoundState current, uint256 members) private view returns (uint256 before) {
+        before = _presenceIn(current);
+        if (before & members != 0) revert ContributionLedgerAlreadyCommitted(before & members);
+    }
+
+    function _commitOne(
+        uint32 round,
+        uint256 index,
+        address worker,
+        bytes32 updateRoot,
+        uint64 tokens,
+        uint64 deadline,
+        bytes32 digest
+    ) private {
+        RoundState current = _takingCommits(round, deadline);
+        uint256 before = _refuseSecond(current, 1 << index);
+        bytes32 accumulator = RoundDigests.append(_accumulator(current, round, parentModel), digest);
+        emit ContributionCommitted(round, index, worker, updateRoot, tokens, deadline);
+        _store(current, before | (1 << index), accumulator);
+    }
+
+    /// @dev Stores what a commitment changes; the one that completes the cohort seals.
+    function _store(RoundState current, uint256 present, bytes32 accumulator) private {
+        recordOf[current.round()] = accumulator;
+        RoundState next = current.withCommits();
+        if (present == full) {
+            next = _seal(next.withFull(), present, accumulator);
+        } else {
+            _presence = present;
+        }
+        _state = next;
+    }
+
+    function _accumulator(RoundState current, uint32 round, bytes32 parent) private view returns (bytes32) {
+        if (current.hasCommits()) return recordOf[round];
+        return RoundDigests.start(run, round, specDigest, recordOf[round - 1], parent);
+    }
+
+    function _presenceIn(RoundState current) private view returns (uint256) {
+        if (!current.hasCommits()) return 0;
+        return current.isFull() ? full : _presence;
+    }
+
+    function _memberAt(uint256 index) private view returns (address worker, address signer) {
+        if (index >= _members) {
+            revert ContributionLedgerUnknownMember(index < 256 ? 1 << index : 0, full);
+        }
+        return Cohort.memberAt(cohort, index);
+    }
+
+    function _digest(
+        uint32 round,
+        bytes32 parent,
+        address worker,
+        bytes32 updateRoot,
+        uint64 tokens,
+        uint64 deadline
+    ) private view returns (bytes32) {
+        return ContributionBatch.digest(
+            ContributionBatch.Message(_domainSeparatorV4(), run, round, specDigest, parent, deadline),
+            worker,
+            updateRoot,
+            tokens
+        );
+    }
+
+    // -------------------------------------------------------------- settlement
+
+    /// @dev Last block in which BLOCKHASH still reaches the block after the seal.
+    function _lastSeedBlock(RoundState current) private pure returns (uint256) {
+        return current.sealBlock() + 1 + BLOCKHASH_REACH;
+    }
+
+    function _drawSeed(RoundState current, bytes32 accumulator) private view returns (bytes32) {
+        uint256 source = current.sealBlock() + 1;
+        if (block.number <= source) revert ContributionLedgerSeedTooEarly(uint64(source + 1));
+        if (block.number > _lastSeedBlock(current)) {
+            revert ContributionLedgerSeedMissed(uint64(_lastSeedBlock(current)));
+        }
+        return RoundDigests.seed(run, current.round(), accumulator, blockhash(source));
+    }
+
+    /// @dev Refuses "unavailable" where the run has a data-request contract and it does not say so.
+    function _requireRequested(uint32 round, bytes calldata payload) private view {
+        if (dataRequests == address(0)) return;
+        uint256 unavailable = Gate.unavailableIn(payload);
+        for (uint256 index = 0; unavailable >> index != 0; ++index) {
+            if ((unavailable >> index) & 1 == 0) continue;
+            if (!IDataRequests(dataRequests).isUnanswered(round, index)) revert ContributionLedgerNotRequested(index);
+        }
+    }
+
+    function _rules() private view returns (Gate.Rules memory) {
+        return Gate.Rules({
+            yardstickKeep: _yardstickKeep,
+            yardstickGain: _yardstickGain,
+            yardstickDivisor: _yardstickDivisor,
+            evidenceDivisor: _evidenceDivisor,
+            evidenceMin: _evidenceMin,
+            evidenceMax: _evidenceMax,
+            evidenceFloor: _evidenceFloor,
+            faultEvidence: _faultEvidence,
+            acceptBelow: _acceptBelow,
+            banFrom: _banFrom,
+            scoreAbove: _scoreAbove,
+            aliveFactor: _aliveFactor
+        });
+    }
+}

@@ -1,0 +1,1 @@
+"""The guard: integers in, verdicts out. Sketches, words, the gate, reputation lanes and merge weights."""

@@ -1,0 +1,370 @@
+"""The gate: what one round's posted words, norms and exponents make of every worker."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from enum import IntEnum
+
+from guard.errors import EvidenceShapeError, MedianError, ParametersRefusedError, RangeError
+from guard.lanes import ACCEPTED_MAX, LLR_MAX, REFUSED_MAX, Lane, pack_lanes, unpack_lanes
+from guard.score import lower_median, score
+
+MEMBERS_MAX = 256
+EXPONENT_MIN = -64
+EXPONENT_MAX = 63
+NORM2_MAX = 2**64 - 1
+CODE_MAX = 2**256 - 1
+
+# The keccak256 of "hallmark.spec.v1".
+SPEC_TAG = bytes.fromhex("acd3706e05309cfdac1e4b33ded92d746787a54f8ad2c6c3285cb4398fda523f")
+
+_SIGNED_FIELDS = frozenset(
+    {
+        "evidence_min",
+        "evidence_max",
+        "evidence_floor",
+        "fault_evidence",
+        "accept_below",
+        "ban_from",
+        "score_above",
+    }
+)
+
+
+class Status(IntEnum):
+    """What became of a member's contribution in one round."""
+
+    ABSENT = 0
+    COMMITTED = 1
+    UNAVAILABLE = 2
+    MALFORMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GateParameters:
+    """The constants of a run, immutable once its ``GateSpec`` contract is deployed.
+
+    Names, order, types and meaning are those of the table in docs/spec/gate.md; ``llr`` limits are in
+    1/1024 nat, the yardstick is in 1/256.
+
+    Raises:
+        RangeError: A field does not fit its type; fault of the caller.
+        ParametersRefusedError: The fields contradict each other; fault of the caller.
+    """
+
+    version: int = 1
+    sketch_version: int = 1
+    yardstick_keep: int = 7
+    yardstick_gain: int = 768
+    yardstick_divisor: int = 10
+    evidence_divisor: int = 73728
+    evidence_min: int = -2191
+    evidence_max: int = 2560
+    evidence_floor: int = -4710
+    fault_evidence: int = 2560
+    accept_below: int = 1024
+    ban_from: int = 7168
+    score_above: int = -64
+    alive_factor: int = 256
+    challenge_window_s: int = 0
+    settle_window_s: int = 3600
+    clip_low_percent: int = 75
+    clip_high_percent: int = 150
+    duplicate_bits: int = 16
+    coalition_keep_q8: int = 218
+    coalition_threshold_q16: int = 7864
+    coalition_penalty: int = 6
+    anchor_share_bps: int = 1500
+    outer_lr_micro: int = 700_000
+    outer_momentum_micro: int = 900_000
+
+    def __post_init__(self) -> None:
+        for name, value in zip(self.__slots__, self.as_tuple(), strict=True):
+            low, high = (-(2**31), 2**31 - 1) if name in _SIGNED_FIELDS else (0, 2**32 - 1)
+            _check_range(name, value, low, high)
+        for rule, holds in (
+            ("version = sketchVersion = 1", self.version == self.sketch_version == 1),
+            ("0 < yardstickDivisor <= 2^16", 0 < self.yardstick_divisor <= 2**16),
+            ("yardstickKeep < yardstickDivisor", self.yardstick_keep < self.yardstick_divisor),
+            ("yardstickGain <= 2^16", self.yardstick_gain <= 2**16),
+            ("0 < evidenceDivisor <= 2^31", 0 < self.evidence_divisor <= 2**31),
+            ("0 < aliveFactor <= 2^16", 0 < self.alive_factor <= 2**16),
+            ("-8192 <= evidenceFloor <= 0", -8192 <= self.evidence_floor <= 0),
+            ("0 < acceptBelow <= banFrom <= 8191", 0 < self.accept_below <= self.ban_from <= LLR_MAX),
+            ("evidenceMin <= 0 <= evidenceMax", self.evidence_min <= 0 <= self.evidence_max),
+            ("faultEvidence >= 0", self.fault_evidence >= 0),
+            (
+                "clipLowPercent <= 100 <= clipHighPercent",
+                self.clip_low_percent <= 100 <= self.clip_high_percent,
+            ),
+            ("clipHighPercent <= 1000", self.clip_high_percent <= 1000),
+            ("coalitionKeepQ8 <= 256", self.coalition_keep_q8 <= 256),
+            ("duplicateBits <= 256", self.duplicate_bits <= 256),
+            ("anchorShareBps <= 10000", self.anchor_share_bps <= 10_000),
+        ):
+            if not holds:
+                raise ParametersRefusedError(rule)
+
+    def as_tuple(self) -> tuple[int, ...]:
+        """Give the fields in the order in which the contract takes them."""
+        return astuple(self)
+
+    def preimage(self) -> bytes:
+        """Give the bytes whose keccak256 is the specDigest: a tag and every field, 32 bytes each."""
+        return SPEC_TAG + b"".join(value.to_bytes(32, "big", signed=True) for value in self.as_tuple())
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise RangeError(field, value, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the guard posts for one update that it could assay.
+
+    Attributes:
+        code: The word, 0 <= code < 2^256.
+        norm2: Sum of the squares of its int8 values, 0 <= norm2 < 2^64.
+        exponent: The values are q * 2^exponent; -64..63.
+
+    Raises:
+        RangeError: A field does not fit; fault of the caller.
+    """
+
+    code: int
+    norm2: int
+    exponent: int
+
+    def __post_init__(self) -> None:
+        _check_range("code", self.code, 0, CODE_MAX)
+        _check_range("norm2", self.norm2, 0, NORM2_MAX)
+        _check_range("exponent", self.exponent, EXPONENT_MIN, EXPONENT_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEvidence:
+    """What a round has on one worker.
+
+    Attributes:
+        status: What became of its contribution.
+        reading: What was posted for it; there is one exactly when the status is COMMITTED.
+
+    Raises:
+        EvidenceShapeError: Status and reading do not fit together; fault of the caller.
+    """
+
+    status: Status
+    reading: Reading | None = None
+
+    def __post_init__(self) -> None:
+        if (self.status == Status.COMMITTED) != (self.reading is not None):
+            raise EvidenceShapeError(f"a worker with status {self.status.name} and reading {self.reading}")
+
+
+ABSENT = WorkerEvidence(Status.ABSENT)
+UNAVAILABLE = WorkerEvidence(Status.UNAVAILABLE)
+MALFORMED = WorkerEvidence(Status.MALFORMED)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvidence:
+    """Everything on which the verdicts of a round depend.
+
+    Attributes:
+        round: Number of the round, 1..2^32-1.
+        anchor: Reading of the guard's anchor.
+        workers: All members of the cohort but the guard, which is last; in cohort order, at most 255.
+        lane_words: ceil(members / 4) words as the last round left them; members counts the guard.
+        yardstick: The yardstick word as the last round left it; 0 before the first.
+        median: The posted median, or None to have it computed.
+
+    Raises:
+        EvidenceShapeError: There are too many workers, or another number of lane words; fault of the caller.
+        RangeError: A number does not fit; fault of the caller.
+    """
+
+    round: int
+    anchor: Reading
+    workers: tuple[WorkerEvidence, ...]
+    lane_words: tuple[int, ...]
+    yardstick: int = 0
+    median: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("round", self.round, 0, 2**32 - 1)
+        _check_range("yardstick", self.yardstick, 0, 2**32 - 1)
+        if self.members > MEMBERS_MAX:
+            raise EvidenceShapeError(f"{self.members} members, a cohort has at most {MEMBERS_MAX}")
+        if len(self.lane_words) != lane_word_count(self.members):
+            raise EvidenceShapeError(f"{len(self.lane_words)} lane words for {self.members} members")
+
+    @property
+    def members(self) -> int:
+        """Number of members of the cohort, the guard included."""
+        return len(self.workers) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class RoundVerdict:
+    """What a round leaves behind.
+
+    Attributes:
+        approved: Bit i is set iff the worker with cohort index i is approved.
+        banned: Bit i is set iff the worker with cohort index i was banned before this round.
+        median: Lower median of the judged scores, -256..256; 0 if there are none.
+        yardstick: The yardstick word after the round.
+        lane_words: The lane words after the round.
+        scores: One score for each worker, None unless its status is COMMITTED.
+    """
+
+    approved: int
+    banned: int
+    median: int
+    yardstick: int
+    lane_words: tuple[int, ...]
+    scores: tuple[int | None, ...]
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes after the round, one for each worker."""
+        return unpack_lanes(self.lane_words, len(self.scores))
+
+    def is_approved(self, index: int) -> bool:
+        """Tell whether the worker with this cohort index is approved."""
+        return bool(self.approved >> index & 1)
+
+
+def lane_word_count(members: int) -> int:
+    """Give the number of words that the lanes of so many members fill: ceil(members / 4)."""
+    return -(-members // 4)
+
+
+def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
+    """Judge one round.
+
+    The yardstick moves first, then each worker's evidence under the new yardstick, then the verdict. A score
+    that is missing (the yardstick is 0, the worker is absent) adds nothing: no evidence is never guilt.
+
+    Args:
+        parameters: The constants of the run.
+        evidence: What the round has on everybody.
+
+    Returns:
+        The verdicts and what the next round starts from.
+
+    Raises:
+        MedianError: The posted median is false; fault of the guard that posted it.
+        RangeError: The exponents or lanes are out of range; fault of the caller.
+
+    Source:
+        docs/spec/gate.md, One round; design.md 4.3.
+    """
+    lanes = unpack_lanes(evidence.lane_words, len(evidence.workers))
+    is_banned = [lane.llr >= parameters.ban_from for lane in lanes]
+    scores = tuple(
+        None if worker.reading is None else score(worker.reading.code, evidence.anchor.code)
+        for worker in evidence.workers
+    )
+    judged = [s for s, out in zip(scores, is_banned, strict=True) if s is not None and not out]
+    median = lower_median(judged)
+    if evidence.median is not None and evidence.median != median:
+        raise MedianError(evidence.median, median)
+
+    yardstick = next_yardstick(parameters, evidence.yardstick, len(judged), median)
+    approved = 0
+    after = list(lanes)
+    for index, (worker, s) in enumerate(zip(evidence.workers, scores, strict=True)):
+        if worker.status == Status.ABSENT or is_banned[index]:
+            continue
+        llr = next_llr(parameters, lanes[index].llr, yardstick, s)
+        passes = (
+            worker.reading is not None
+            and s is not None
+            and llr < parameters.accept_below
+            and s > parameters.score_above
+            and is_alive(parameters, worker.reading, evidence.anchor)
+        )
+        approved |= passes << index
+        after[index] = _next_lane(lanes[index], evidence.round, llr, s, passes)
+    return RoundVerdict(
+        approved=approved,
+        banned=bitmap(is_banned),
+        median=median,
+        yardstick=yardstick,
+        lane_words=pack_lanes((*after, unpack_lanes(evidence.lane_words, evidence.members)[-1])),
+        scores=scores,
+    )
+
+
+def next_yardstick(parameters: GateParameters, yardstick: int, judged: int, median: int) -> int:
+    """Give the yardstick word after a round.
+
+    m = max(0, 256 * x) at first, later max(0, floor((keep * m + gain * x) / divisor)); the word is m + 1.
+
+    Args:
+        parameters: The constants of the run.
+        yardstick: The word before the round, 0 if there is none yet.
+        judged: Number of committed workers that are not banned; with none of them the word stays.
+        median: Lower median x of their scores.
+
+    Returns:
+        The word, 0..2^32-1.
+
+    Source:
+        docs/spec/gate.md, One round and Yardstick word.
+    """
+    if judged == 0:
+        return yardstick
+    if yardstick == 0:
+        return max(0, 256 * median) + 1
+    moved = parameters.yardstick_keep * (yardstick - 1) + parameters.yardstick_gain * median
+    return max(0, moved // parameters.yardstick_divisor) + 1
+
+
+def next_llr(parameters: GateParameters, llr: int, yardstick: int, s: int | None) -> int:
+    """Give a worker's evidence after a round, in 1/1024 nat.
+
+    Args:
+        parameters: The constants of the run.
+        llr: Its evidence before the round.
+        yardstick: The yardstick word after the round's median moved it.
+        s: Its score, None if its update is unavailable or malformed.
+
+    Returns:
+        The evidence, evidence_floor..8191.
+
+    Source:
+        docs/spec/gate.md, One round.
+    """
+    if s is None:
+        increment = parameters.fault_evidence
+    else:
+        m = max(0, yardstick - 1)
+        weighed = (m - 512 * s) * m // parameters.evidence_divisor
+        increment = min(max(weighed, parameters.evidence_min), parameters.evidence_max)
+    return min(max(llr + increment, parameters.evidence_floor), LLR_MAX)
+
+
+def is_alive(parameters: GateParameters, reading: Reading, anchor: Reading) -> bool:
+    """Tell whether an update is not tiny beside the anchor.
+
+    norm2 > 0 and alive_factor * norm2 * 4^e >= anchorNorm2 * 4^eAnchor, exactly.
+    """
+    shift = 2 * (reading.exponent - anchor.exponent)
+    left = parameters.alive_factor * reading.norm2 << max(0, shift)
+    return reading.norm2 > 0 and left >= anchor.norm2 << max(0, -shift)
+
+
+def bitmap(bits: Sequence[bool]) -> int:
+    """Give the word whose bit i is ``bits[i]``."""
+    return sum(1 << index for index, bit in enumerate(bits) if bit)
+
+
+def _next_lane(lane: Lane, round_number: int, llr: int, s: int | None, passes: bool) -> Lane:
+    return Lane(
+        ema=lane.ema if s is None else lane.ema + ((64 * s - lane.ema) >> 2),
+        llr=llr,
+        accepted=min(lane.accepted + passes, ACCEPTED_MAX),
+        refused=min(lane.refused + (not passes), REFUSED_MAX),
+        last_round=round_number % 2048,
+    )

@@ -1,0 +1,68 @@
+"""Scores and their median."""
+
+from collections.abc import Sequence
+
+from guard.errors import RangeError
+
+CODE_BITS = 256
+_CODE_MAX = 2**CODE_BITS - 1
+
+
+def score(code: int, anchor_code: int) -> int:
+    """Give the semantic consistency score of one code against the anchor.
+
+    score = 256 - 2 * (number of bits in which the two words differ), so equal words score 256, opposite
+    words -256, unrelated ones about 0 +- 24.
+
+    Args:
+        code: Sign bits of the 8 x 32 atom entries, bit 32k+d for atom k, dimension d; 0 <= code < 2**256.
+        anchor_code: The same for the anchor update of the round.
+
+    Returns:
+        The score, an even integer in [-256, 256].
+
+    Raises:
+        RangeError: A word does not fit in 256 bits; fault of the caller.
+
+    Source:
+        docs/spec/gate.md; Charikar 2002, "Similarity estimation techniques from rounding algorithms", for the
+        sign-random-projection estimate.
+    """
+    for name, word in (("code", code), ("anchor_code", anchor_code)):
+        if not 0 <= word <= _CODE_MAX:
+            raise RangeError(name, word, 0, _CODE_MAX)
+    return CODE_BITS - 2 * (code ^ anchor_code).bit_count()
+
+
+def lower_median(values: Sequence[int]) -> int:
+    """Give the lower median: of n sorted values the one at floor((n - 1) / 2), 0 if there is none.
+
+    Args:
+        values: Integers in any order.
+
+    Returns:
+        One of the values, or 0.
+    """
+    return sorted(values)[(len(values) - 1) // 2] if values else 0
+
+
+def is_lower_median(median: int, values: Sequence[int]) -> bool:
+    """Check a median by counting, as the contract does.
+
+    Some value equals it, and count(v < x) <= floor((n - 1) / 2) < count(v <= x); of nothing it is 0.
+
+    Args:
+        median: The median that was posted.
+        values: Integers in any order.
+
+    Returns:
+        Whether it is the lower median.
+
+    Source:
+        docs/spec/gate.md, One round.
+    """
+    if not values:
+        return median == 0
+    below = sum(value < median for value in values)
+    up_to = sum(value <= median for value in values)
+    return median in values and below <= (len(values) - 1) // 2 < up_to

@@ -1,0 +1,384 @@
+"""One run's ledger: what it says, and the transactions that move it on.
+
+Contracts are checked before they are trusted: the code at the address must be
+ours, of this version.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import accumulate
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from eth_utils import keccak, to_checksum_address
+
+from ledger import artifacts, digests
+from ledger.calldata import SignedCommitment, encode_batch
+from ledger.contribution import Contribution, Domain
+from ledger.errors import InputError
+from ledger.history import Commitment, RoundHistory
+from ledger.node import Node, NodeAnswerError, Sent
+
+MEMBER_BYTES = 40
+BLOCKHASH_WINDOW = 256
+
+
+class NotOurContractError(InputError):
+    """There is no Hallmark contract of this version at an address."""
+
+    code = "not-our-contract"
+
+
+class Stage(IntEnum):
+    """Stage of a ledger's current round (docs/spec/ledger.md, "Stages")."""
+
+    IDLE = 0
+    OPEN = 1
+    SEALED = 2
+    SETTLED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of the cohort.
+
+    Attributes:
+        identity: Checksummed address of the cold key; the member's name.
+        signer: Checksummed address of the hot key at the time of sealing.
+    """
+
+    identity: str
+    signer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """The current round, as the contract has it.
+
+    Attributes:
+        round: Number of the current or last round, 0 before the first.
+        stage: Where it stands.
+        commit_deadline: Unix seconds of the chain.
+        seal_block: Block of the seal, 0 before.
+        settled_at: Unix seconds of the chain, 0 before.
+        yardstick: 0 = none yet, else m + 1 (docs/spec/gate.md).
+        presence: Bitmap of the members that have committed.
+        parent_model: Model root of the last finalized round.
+    """
+
+    round: int
+    stage: Stage
+    commit_deadline: int
+    seal_block: int
+    settled_at: int
+    yardstick: int
+    presence: int
+    parent_model: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFacts:
+    """What never changes in a run.
+
+    Attributes:
+        domain: Chain id and address, the EIP-712 domain.
+        run: Run id.
+        parameters: The gate's constants in the order of docs/spec/gate.md.
+        spec_digest: Their digest, 32 bytes.
+        members: Cohort in order, the guard last.
+        aggregator: Who opens and finalizes.
+        registry: Address of the WorkerRegistry.
+        reputation: Address of the Reputation contract.
+        data_requests: Address of the data-request contract, zero if none.
+        shape_digest: 32 bytes.
+        length: Number of parameters.
+    """
+
+    domain: Domain
+    run: int
+    parameters: tuple[int, ...]
+    spec_digest: bytes
+    members: tuple[Member, ...]
+    aggregator: str
+    registry: str
+    reputation: str
+    data_requests: str
+    shape_digest: bytes
+    length: int
+
+    @property
+    def guard_index(self) -> int:
+        """Cohort index of the guard: the last one."""
+        return len(self.members) - 1
+
+    @property
+    def full(self) -> int:
+        """Bitmap with every member's bit set."""
+        return (1 << len(self.members)) - 1
+
+    def index_of(self, identity: str) -> int:
+        """Give the cohort index of an identity.
+
+        Raises:
+            InputError: It is no member.
+        """
+        wanted = to_checksum_address(identity)
+        for index, member in enumerate(self.members):
+            if member.identity == wanted:
+                return index
+        raise InputError(
+            f"{identity} is not in the cohort of this run", hint="`hallmark reputation` lists it"
+        )
+
+
+class LedgerClient:
+    """A ContributionLedger on a node."""
+
+    def __init__(self, node: Node, address: str) -> None:
+        """Bind to a ledger and read its constants.
+
+        Raises:
+            NotOurContractError: No code there, or not this version's.
+            EnvironmentFault: The node failed.
+        """
+        self.node = node
+        self.address = to_checksum_address(address)
+        check_code(node, self.address, "ContributionLedger")
+        self._functions = self._bound(self.address, "ContributionLedger")
+        self.facts = self._read_facts()
+        check_code(node, self.facts.reputation, "Reputation")
+        self._reputation = self._bound(self.facts.reputation, "Reputation")
+
+    def contribution(
+        self, index: int, round_: int, parent_model: bytes, update_root: bytes, tokens: int, deadline: int
+    ) -> Contribution:
+        """Give the message that a member signs.
+
+        Args:
+            index: Cohort index.
+            round_: The round.
+            parent_model: Model root that the round starts from.
+            update_root: 32 bytes.
+            tokens: Statistics.
+            deadline: Unix seconds.
+        """
+        return Contribution(
+            run=self.facts.run,
+            round=round_,
+            worker=self.facts.members[index].identity,
+            spec_digest=self.facts.spec_digest,
+            parent_model=parent_model,
+            update_root=update_root,
+            tokens=tokens,
+            deadline=deadline,
+        )
+
+    def state(self) -> LedgerState:
+        """Read the current round."""
+        raw = self._call("state")
+        return LedgerState(
+            round=int(raw[0]),
+            stage=Stage(int(raw[1])),
+            commit_deadline=int(raw[2]),
+            seal_block=int(raw[4]),
+            settled_at=int(raw[5]),
+            yardstick=int(raw[8]),
+            presence=int(raw[9]),
+            parent_model=bytes(raw[10]),
+        )
+
+    def record_of(self, round_: int) -> bytes:
+        """Read a round's record digest; 32 zero bytes if it has none."""
+        return bytes(self._call("recordOf", round_))
+
+    def lanes(self) -> list[int]:
+        """Read all lane words of the run."""
+        return [int(word) for word in self.node.call(self._reputation.lanes())]
+
+    def seed_of(self, state: LedgerState, accumulator: bytes) -> bytes:
+        """Compute the seed of a sealed round, waiting for the block it needs.
+
+        Args:
+            state: The state after the seal.
+            accumulator: The round's accumulator at the seal.
+
+        Raises:
+            NodeAnswerError: The block has no hash.
+        """
+        self.node.wait_for_block(state.seal_block + 1)
+        block_hash = self.node.block(state.seal_block + 1).get("hash")
+        if block_hash is None:
+            raise NodeAnswerError(f"block {state.seal_block + 1} has no hash")
+        return digests.seed(self.facts.domain, self.facts.run, state.round, accumulator, bytes(block_hash))
+
+    def chain_of(self, history: RoundHistory) -> tuple[list[bytes], list[bytes]]:
+        """Compute the commitments' digests and the accumulator before each of them, and after the last.
+
+        Args:
+            history: The round, as read from the chain.
+
+        Returns:
+            n digests and n + 1 accumulators; the last is what the round was sealed with.
+        """
+        previous = self.record_of(history.round - 1) if history.round > 1 else digests.NO_DIGEST
+        start = digests.round_start(
+            self.facts.domain,
+            self.facts.run,
+            history.round,
+            self.facts.spec_digest,
+            previous,
+            history.parent_model,
+        )
+        signed = [self.digest_of(history, commitment) for commitment in history.commitments]
+        return signed, list(accumulate(signed, digests.append, initial=start))
+
+    def digest_of(self, history: RoundHistory, commitment: Commitment) -> bytes:
+        """Compute the EIP-712 digest of one commitment."""
+        contribution = self.contribution(
+            commitment.index,
+            history.round,
+            history.parent_model,
+            commitment.update_root,
+            commitment.tokens,
+            commitment.deadline,
+        )
+        return contribution.digest(self.facts.domain)
+
+    def is_approved(
+        self, history: RoundHistory, settlement: digests.Settlement, index: int, update_root: bytes
+    ) -> bool:
+        """Ask the contract whether an update was approved, with a proof from public data.
+
+        Args:
+            history: The round, settled or finalized.
+            settlement: What its settled digest covers.
+            index: Cohort index of the worker.
+            update_root: Root of the update in question.
+
+        Returns:
+            The contract's answer; False also if the worker committed to another root.
+        """
+        signed, accumulators = self.chain_of(history)
+        place = next((i for i, c in enumerate(history.commitments) if c.index == index), None)
+        if place is None:
+            return False
+        final = history.final
+        proof = (
+            history.parent_model,
+            history.commitments[place].tokens,
+            history.commitments[place].deadline,
+            accumulators[place],
+            signed[place + 1 :],
+            settlement.presence,
+            settlement.seed,
+            keccak(settlement.payload),
+            settlement.approved,
+            settlement.yardstick_before,
+            settlement.yardstick_after,
+            digests.lanes_digest(settlement.lanes_before),
+            digests.lanes_digest(settlement.lanes_after),
+            final is not None,
+            final.model_root if final else digests.NO_DIGEST,
+            final.weights_digest if final else digests.NO_DIGEST,
+        )
+        return bool(self._call("isApproved", history.round, index, update_root, proof))
+
+    def open_round(self, sender: LocalAccount, commit_deadline: int) -> Sent:
+        """Open the next round (aggregator)."""
+        return self._send(sender, "openRound", commit_deadline)
+
+    def commit(self, sender: LocalAccount, index: int, contribution: Contribution) -> Sent:
+        """Commit for oneself: sent by the member's own key."""
+        c = contribution
+        return self._send(
+            sender, "commit", c.round, index, c.parent_model, c.update_root, c.tokens, c.deadline
+        )
+
+    def commit_batch(
+        self, sender: LocalAccount, round_: int, deadline: int, items: Mapping[int, SignedCommitment]
+    ) -> Sent:
+        """Relay signed commitments (anybody)."""
+        members, packed = encode_batch(items)
+        return self._send(sender, "commitBatch", round_, deadline, members, packed)
+
+    def seal(self, sender: LocalAccount, round_: int) -> Sent:
+        """End the commit phase after its deadline (anybody)."""
+        return self._send(sender, "seal", round_)
+
+    def fix_seed(self, sender: LocalAccount, round_: int) -> Sent:
+        """Store the seed (anybody)."""
+        return self._send(sender, "fixSeed", round_)
+
+    def settle(self, guard: LocalAccount, round_: int, payload: bytes) -> Sent:
+        """Post words and norms; the contract computes the verdicts (guard)."""
+        return self._send(guard, "settle", round_, payload)
+
+    def finalize(
+        self, sender: LocalAccount, round_: int, model_root: bytes, weights_digest: bytes, next_deadline: int
+    ) -> Sent:
+        """Record the merge and open the next round unless `next_deadline` is 0 (aggregator)."""
+        return self._send(sender, "finalize", round_, model_root, weights_digest, next_deadline)
+
+    def void_round(self, sender: LocalAccount, round_: int) -> Sent:
+        """Give up a round that cannot be settled any more (anybody)."""
+        return self._send(sender, "voidRound", round_)
+
+    def _read_facts(self) -> LedgerFacts:
+        cohort = self.node.code(self._call("cohort"))
+        if len(cohort) < 1 + 2 * MEMBER_BYTES or (len(cohort) - 1) % MEMBER_BYTES:
+            raise NodeAnswerError(f"the cohort of {self.address} has {len(cohort)} bytes of code")
+        spec = to_checksum_address(self._call("spec"))
+        check_code(self.node, spec, "GateSpec")
+        parameters = tuple(int(v) for v in self.node.call(self._bound(spec, "GateSpec").parameters()))
+        return LedgerFacts(
+            domain=Domain(self.node.chain_id, self.address),
+            run=int(self._call("run")),
+            parameters=parameters,
+            spec_digest=bytes(self._call("specDigest")),
+            members=_members(cohort),
+            aggregator=to_checksum_address(self._call("aggregator")),
+            registry=to_checksum_address(self._call("registry")),
+            reputation=to_checksum_address(self._call("reputation")),
+            data_requests=to_checksum_address(self._call("dataRequests")),
+            shape_digest=bytes(self._call("shapeDigest")),
+            length=int(self._call("length")),
+        )
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        return self.node.call(getattr(self._functions, name)(*arguments))
+
+    def _send(self, sender: LocalAccount, name: str, *arguments: object) -> Sent:
+        return self.node.send(sender, getattr(self._functions, name)(*arguments))
+
+    def _bound(self, address: str, name: str) -> Any:
+        contract = self.node.web3.eth.contract(
+            address=to_checksum_address(address), abi=artifacts.load(name).abi
+        )
+        return contract.functions
+
+
+def check_code(node: Node, address: str, name: str) -> None:
+    """Check that one of our contracts, of this version, is at an address.
+
+    Raises:
+        NotOurContractError: It is not.
+    """
+    code = node.code(address)
+    if not code:
+        raise NotOurContractError(
+            f"there is no contract at {address} on chain {node.chain_id}",
+            hint="check the address and --rpc-url; a chain without its data folder has forgotten everything",
+        )
+    if not artifacts.load(name).matches(code):
+        raise NotOurContractError(
+            f"the contract at {address} is not this version's {name}",
+            hint="use the version of Hallmark that deployed it",
+        )
+
+
+def _members(cohort: bytes) -> tuple[Member, ...]:
+    entries: Sequence[bytes] = [
+        cohort[start : start + MEMBER_BYTES] for start in range(1, len(cohort), MEMBER_BYTES)
+    ]
+    return tuple(Member(to_checksum_address(e[:20]), to_checksum_address(e[20:])) for e in entries)

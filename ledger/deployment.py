@@ -1,0 +1,259 @@
+"""Contracts of a run, deployed step by step so that a crash at any point is taken up again.
+
+Each step writes the nonce it will use before it sends: after a crash the
+address follows from the nonce, and what was mined is found instead of being
+deployed twice.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rlp
+from eth_account.signers.local import LocalAccount
+from eth_utils import keccak, to_canonical_address, to_checksum_address
+
+from ledger import artifacts
+from ledger.errors import EnvironmentFault, InputError
+from ledger.history import decode_log
+from ledger.node import Node
+from ledger.parties import Parties, Party, joining_proof
+
+FORMAT = 1
+MINIMUM_BOND_WEI = 10**16
+UNBONDING_S = 7 * 24 * 3600
+NO_ADDRESS = "0x" + "00" * 20
+
+
+class DeploymentError(InputError):
+    """A deployment file cannot be used here."""
+
+    code = "deployment"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run's ledger is told at its creation.
+
+    Attributes:
+        run: Run id, 0 <= run < 2**64.
+        initial_model: Root of the model before round 1, 32 bytes.
+        shape_digest: 32 bytes.
+        length: Number of parameters.
+        commit_window_s: Seconds for the commitments of round 1.
+    """
+
+    run: int
+    initial_model: bytes
+    shape_digest: bytes
+    length: int
+    commit_window_s: int
+
+
+class Journal:
+    """The steps of a deployment, kept in a JSON file.
+
+    The file is at the same time what other commands read to find the contracts.
+    """
+
+    def __init__(self, path: Path, chain_id: int) -> None:
+        """Open or begin a journal.
+
+        Raises:
+            DeploymentError: The file is no journal, or is for another chain.
+        """
+        self._path = path
+        self._steps: dict[str, Any] = {}
+        self._chain_id = chain_id
+        if path.exists():
+            self._steps = _read_steps(path, chain_id)
+
+    def get(self, step: str) -> Any:
+        """Give what is known of a step, None if nothing is."""
+        return self._steps.get(step)
+
+    def put(self, step: str, value: Any) -> None:
+        """Store a step durably."""
+        self._steps[step] = value
+        text = json.dumps(
+            {"format": FORMAT, "chain_id": self._chain_id, **self._steps}, indent=2, sort_keys=True
+        )
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        with temporary.open("w") as handle:
+            handle.write(text + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(self._path)
+
+
+class Deployer:
+    """Deploys the contracts of one run, or finds them deployed."""
+
+    def __init__(self, node: Node, operator: LocalAccount, journal: Journal) -> None:
+        self._node = node
+        self._operator = operator
+        self._journal = journal
+
+    def shared(self, parameters: Sequence[int]) -> tuple[str, str]:
+        """Deploy what runs share: registry and gate constants.
+
+        Args:
+            parameters: The gate's constants in the order of docs/spec/gate.md.
+
+        Returns:
+            Addresses of WorkerRegistry and GateSpec.
+        """
+        registry = self._contract("registry", "WorkerRegistry", MINIMUM_BOND_WEI, UNBONDING_S)
+        spec = self._contract("spec", "GateSpec", tuple(parameters))
+        return registry, spec
+
+    def run(self, parameters: Sequence[int], parties: Parties, facts: RunFacts) -> str:
+        """Deploy everything that a run needs.
+
+        Args:
+            parameters: The gate's constants in the order of docs/spec/gate.md.
+            parties: Everybody's keys; members join with the smallest bond.
+            facts: What the ledger is told.
+
+        Returns:
+            Address of the ContributionLedger.
+
+        Raises:
+            RevertedError: A contract refused, for instance constants out of range.
+            EnvironmentFault: The node failed.
+        """
+        registry, spec = self.shared(parameters)
+        for party in (*parties.workers, parties.guard):
+            self._join(registry, party)
+        cohort = self._cohort(registry, parties)
+        deadline = self._node.timestamp() + facts.commit_window_s
+        return self._contract(
+            "ledger",
+            "ContributionLedger",
+            registry,
+            cohort,
+            spec,
+            NO_ADDRESS,
+            self._operator.address,
+            facts.run,
+            facts.initial_model,
+            facts.shape_digest,
+            facts.length,
+            deadline,
+        )
+
+    def _contract(self, step: str, name: str, *arguments: object) -> str:
+        artifact = artifacts.load(name)
+        known = self._journal.get(step)
+        if known is not None:
+            address = known.get("address") or _created(self._operator.address, known["nonce"])
+            code = self._node.code(address)
+            if artifact.matches(code):
+                if "address" not in known:
+                    self._journal.put(step, {**known, "address": address})
+                return str(address)
+            if "address" in known:
+                raise DeploymentError(
+                    f"{address} does not hold our {name}",
+                    hint="is this the chain it was deployed to, and the same version of Hallmark?",
+                )
+        nonce = self._node.web3.eth.get_transaction_count(self._operator.address)
+        intent = {"nonce": nonce, "block": self._node.block_number()}
+        self._journal.put(step, intent)
+        address, _ = self._node.deploy(self._operator, artifact.abi, artifact.bytecode, *arguments)
+        self._journal.put(step, {**intent, "address": address})
+        return address
+
+    def _join(self, registry: str, party: Party) -> None:
+        contract = self._bound(registry, "WorkerRegistry")
+        identity = party.identity.address
+        if self._node.call(contract.functions.isActive(identity)):
+            return
+        proof = joining_proof(party, registry, self._node.chain_id)
+        join = contract.functions.join(party.signer.address, proof)
+        self._node.send(party.identity, join, value_wei=MINIMUM_BOND_WEI)
+
+    def _cohort(self, registry: str, parties: Parties) -> str:
+        wanted = cohort_code([*parties.workers, parties.guard])
+        known = self._journal.get("cohort")
+        if known is not None:
+            return str(known["address"])
+        found = self._sealed(registry, wanted)
+        if found is None:
+            workers = [party.identity.address for party in parties.workers]
+            functions = self._bound(registry, "WorkerRegistry").functions
+            self._node.send(self._operator, functions.sealCohort(workers, parties.guard.identity.address))
+            found = self._sealed(registry, wanted)
+        if found is None:
+            raise EnvironmentFault(f"the registry sealed no cohort of these {len(workers)} workers")
+        self._journal.put("cohort", {"address": found})
+        return found
+
+    def _sealed(self, registry: str, code: bytes) -> str | None:
+        for log in reversed(self._node.logs(registry)):
+            event = decode_log(log, "WorkerRegistry")
+            if event is not None and event.name == "CohortSealed":
+                address = to_checksum_address(event.arguments["cohort"])
+                if self._node.code(address) == code:
+                    return address
+        return None
+
+    def _bound(self, address: str, name: str) -> Any:
+        return self._node.web3.eth.contract(
+            address=to_checksum_address(address), abi=artifacts.load(name).abi
+        )
+
+
+def cohort_code(members: Sequence[Party]) -> bytes:
+    """Give the code of a cohort's data contract: 0x00, then identity and signer of each member."""
+    return b"\x00" + b"".join(
+        to_canonical_address(party.identity.address) + to_canonical_address(party.signer.address)
+        for party in members
+    )
+
+
+def ledger_address(path: Path, chain_id: int) -> tuple[str, int]:
+    """Read where a run's ledger is.
+
+    Args:
+        path: A run's deployment.json.
+        chain_id: Chain that the caller is connected to.
+
+    Returns:
+        Address of the ContributionLedger and the block before its creation.
+
+    Raises:
+        DeploymentError: No such file, not a deployment, another chain, or the
+            run was never deployed completely.
+    """
+    if not path.exists():
+        raise DeploymentError(f"no deployment at {path}", hint="is this the folder of a run?")
+    step = _read_steps(path, chain_id).get("ledger")
+    if not isinstance(step, dict) or "address" not in step:
+        raise DeploymentError(
+            f"{path}: the run's ledger was never deployed", hint="run the same `hallmark run` again"
+        )
+    return str(step["address"]), int(step["block"])
+
+
+def _read_steps(path: Path, chain_id: int) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DeploymentError(f"cannot read deployment {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DeploymentError(f"{path} is no deployment of format {FORMAT}")
+    if content.get("chain_id") != chain_id:
+        raise DeploymentError(
+            f"{path} is for chain id {content.get('chain_id')}, the node serves {chain_id}",
+            hint="check --rpc-url",
+        )
+    return {key: value for key, value in content.items() if key not in ("format", "chain_id")}
+
+
+def _created(sender: str, nonce: int) -> str:
+    return to_checksum_address(keccak(rlp.encode([to_canonical_address(sender), nonce]))[12:])

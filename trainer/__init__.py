@@ -1,0 +1,1 @@
+"""DiLoCo: workers, tasks, attacks, quantiser, merge and checkpoints; where guard and ledger meet."""

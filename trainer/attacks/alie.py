@@ -1,0 +1,23 @@
+"""A little is enough: in every coordinate all attackers shift the honest mean by 1.5 deviations.
+
+Source: Baruch et al. 2019, "A little is enough: circumventing defenses for distributed learning".
+"""
+
+import numpy as np
+
+from trainer.attacks.base import Attack, AttackContext, Forged, Forgery
+
+Z = np.float32(1.5)
+
+
+class Alie(Attack):
+    """u = mean - 1.5 sd of the honest updates."""
+
+    name = "alie"
+
+    def act(self, context: AttackContext) -> Forgery:
+        """Shift the mean; with no honest worker to look at, the own update."""
+        if not context.honest:
+            return Forged(context.own)
+        deviation = np.std(list(context.honest.values()), axis=0, dtype=np.float32)
+        return Forged(context.honest_mean() - Z * deviation)

@@ -1,0 +1,262 @@
+"""One round on the ledger: commit, seal, seed, assay, settle, approvals.
+
+Every step first looks whether it has been done, so a round is taken up
+wherever a crash left it.
+"""
+
+from dataclasses import dataclass
+
+from guard.gate import ABSENT, UNAVAILABLE, Status, WorkerEvidence
+from guard.settlement import Settlement, encode_settlement
+from guard.signs import SeedSigns
+from guard.state import Decision, GateState
+from ledger import digests
+from ledger.blobs import BlobStore
+from ledger.calldata import SignedCommitment
+from ledger.client import LedgerClient, LedgerState, Stage
+from ledger.contribution import sign
+from ledger.errors import LedgerError
+from ledger.history import RoundHistory, read_round
+from ledger.node import Sent
+from ledger.parties import Parties
+from ledger.update import UpdateFacts
+from trainer.assay import assay
+from trainer.config import RunConfig
+from trainer.errors import TrainerError
+from trainer.fleet import RoundWork, WorkerUpdate
+from trainer.handin import update_file
+from trainer.reporting import TRANSACTIONS, Observer
+
+
+class DisagreementError(TrainerError):
+    """Chain and guard, or chain and folder, say different things; nothing was merged."""
+
+    code = "disagreement"
+
+
+@dataclass(frozen=True, slots=True)
+class Assayed:
+    """What the guard read of a round's committed files.
+
+    Attributes:
+        settlement: What it posts.
+        files: Bytes of the sound files by cohort index, the anchor's among them.
+    """
+
+    settlement: Settlement
+    files: dict[int, bytes]
+
+
+class ChainRound:
+    """One round, seen by a process that plays everybody."""
+
+    def __init__(
+        self,
+        number: int,
+        client: LedgerClient,
+        parties: Parties,
+        store: BlobStore,
+        config: RunConfig,
+        observer: Observer,
+        *,
+        opened_block: int = 0,
+    ) -> None:
+        """Take up a round.
+
+        Args:
+            number: The ledger's current round.
+            client: The run's ledger.
+            parties: Everybody's keys.
+            store: Where update files are.
+            config: The run.
+            observer: Gets notes on what was refused for its form.
+            opened_block: A block not after the one in which the round was opened.
+        """
+        self.number = number
+        self.gas = dict.fromkeys(TRANSACTIONS, 0)
+        self._client = client
+        self._parties = parties
+        self._store = store
+        self._config = config
+        self._observer = observer
+        self._opened_block = opened_block
+
+    def commit(self, work: RoundWork) -> Stage:
+        """Store, sign and commit what is not committed yet, and see to it that the round is sealed.
+
+        Args:
+            work: What everybody hands in.
+
+        Returns:
+            The stage afterwards: SEALED or SETTLED, or IDLE if the round is void.
+        """
+        state = self._client.state()
+        if state.stage != Stage.OPEN:
+            return state.stage
+        done = set(self._committed()) if state.presence else set()
+        batch = {
+            index: self._signed(index, root, tokens, state)
+            for index, (root, tokens) in self._files(work).items()
+            if index not in done
+        }
+        operator = self._parties.operator
+        if batch:
+            sent = self._client.commit_batch(operator, self.number, state.commit_deadline, batch)
+            self.spend("commit", sent)
+        if self._client.state().stage == Stage.OPEN:
+            # Somebody is absent: the round is sealed only after its deadline.
+            self._client.node.wait_until(state.commit_deadline + 1)
+            self.spend("seal", self._client.seal(operator, self.number))
+        return self._client.state().stage
+
+    def seed(self) -> bytes:
+        """Give the round's seed, waiting for the block after the seal.
+
+        Raises:
+            DisagreementError: The node's logs lack the seal.
+        """
+        history = self.history()
+        if history.verdicts is not None:
+            return history.verdicts.seed
+        if history.seal is None:
+            raise DisagreementError(f"round {self.number} is sealed, but the node's logs lack RoundSealed")
+        return self._client.seed_of(self._client.state(), history.seal.accumulator)
+
+    def assay(self, seed: bytes, gate: GateState) -> Assayed:
+        """Fetch every committed file, check it, and project it.
+
+        Args:
+            seed: The round's seed.
+            gate: State before the round; the median depends on who is banned.
+
+        Returns:
+            What the guard posts, and the bytes of the sound files.
+
+        Raises:
+            DisagreementError: The guard's own anchor cannot be read back.
+        """
+        roots = self._committed()
+        signs = SeedSigns(seed)
+        files: dict[int, bytes] = {}
+        workers = tuple(
+            self._assay_one(index, roots.get(index), signs, files) for index in range(self._config.workers)
+        )
+        guard = self._client.facts.guard_index
+        anchor = self._assay_one(guard, roots.get(guard), signs, files).reading
+        if anchor is None:
+            raise DisagreementError(
+                f"round {self.number}: the guard's own anchor cannot be read back from {self._store.url}",
+                hint="restore the blob store; without its anchor nothing can be judged",
+            )
+        draft = Settlement(anchor, 0, workers)
+        return Assayed(Settlement(anchor, gate.median(self._config.gate, draft), workers), files)
+
+    def settle(self, settlement: Settlement, decision: Decision) -> None:
+        """Post the readings, let the contract judge, and compare its reputation lanes with ours.
+
+        Raises:
+            DisagreementError: They differ.
+        """
+        if self._client.state().stage == Stage.SEALED:
+            payload = encode_settlement(settlement)
+            self.spend("settle", self._client.settle(self._parties.guard.signer, self.number, payload))
+        if self._client.lanes() != list(decision.after.lane_words):
+            raise DisagreementError(
+                f"round {self.number}: the contract's reputation lanes are not those that the guard computed",
+                hint="one of the writings of the gate is wrong; please report this",
+            )
+
+    def check_approvals(self, decision: Decision) -> None:
+        """Ask the contract, with a proof, about every update that is to be merged.
+
+        Raises:
+            DisagreementError: It does not approve one of them.
+        """
+        history = self.history()
+        if history.seal is None or history.verdicts is None:
+            raise DisagreementError(f"round {self.number} is settled, but the node's logs do not say so")
+        covered = digests.Settlement(
+            presence=history.seal.presence,
+            seed=history.verdicts.seed,
+            payload=history.verdicts.payload,
+            approved=decision.verdict.approved,
+            yardstick_before=decision.evidence.yardstick,
+            yardstick_after=decision.after.yardstick,
+            lanes_before=decision.evidence.lane_words,
+            lanes_after=decision.after.lane_words,
+        )
+        roots = {c.index: c.update_root for c in history.commitments}
+        for index in decision.weights.indices:
+            if not self._client.is_approved(history, covered, index, roots[index]):
+                raise DisagreementError(
+                    f"round {self.number}: the ledger does not approve worker {index}'s update"
+                )
+
+    def history(self) -> RoundHistory:
+        """Read what the chain says about the round so far."""
+        return read_round(self._client.node, self._client.address, self.number, self._opened_block)
+
+    def spend(self, transaction: str, sent: Sent) -> None:
+        """Book the gas of a transaction."""
+        self.gas[transaction] += sent.gas
+
+    def _committed(self) -> dict[int, bytes]:
+        return {c.index: c.update_root for c in self.history().commitments}
+
+    def _files(self, work: RoundWork) -> dict[int, tuple[bytes, int]]:
+        """Store every update; give root and tokens to commit to, by cohort index."""
+        guard = self._client.facts.guard_index
+        updates = {update.worker: update for update in work.updates}
+        if work.anchor is not None:
+            updates[guard] = work.anchor
+        roots = {index: self._stored(index, update) for index, update in updates.items()}
+        return {
+            index: (roots[index if update.copies is None else update.copies], update.tokens)
+            for index, update in updates.items()
+        }
+
+    def _stored(self, index: int, update: WorkerUpdate) -> bytes:
+        file = update_file(update, self._facts(index))
+        self._store.put(file.root, file.data)
+        return file.root
+
+    def _signed(self, index: int, root: bytes, tokens: int, state: LedgerState) -> SignedCommitment:
+        is_guard = index == self._client.facts.guard_index
+        party = self._parties.guard if is_guard else self._parties.workers[index]
+        contribution = self._client.contribution(
+            index, self.number, state.parent_model, root, tokens, state.commit_deadline
+        )
+        digest = contribution.digest(self._client.facts.domain)
+        return SignedCommitment(root, tokens, sign(digest, bytes(party.signer.key)))
+
+    def _assay_one(
+        self, index: int, root: bytes | None, signs: SeedSigns, files: dict[int, bytes]
+    ) -> WorkerEvidence:
+        if root is None:
+            return ABSENT
+        facts = self._facts(index)
+        try:
+            # The assay computes the root in its own pass over the bytes; once is enough.
+            data = self._store.get(root, max_bytes=facts.size_bytes, root_of=lambda _: root)
+        except LedgerError as error:
+            self._observer.note(f"round {self.number}, member {index}: unavailable: {error}")
+            return UNAVAILABLE
+        found = assay(data, facts, signs, committed_root=root)
+        if found.status == Status.COMMITTED:
+            files[index] = data
+        else:
+            why = f" ({found.reason.name.lower()})" if found.reason else ""
+            self._observer.note(
+                f"round {self.number}, member {index}: refused as {found.status.name.lower()}{why}"
+            )
+        return found.evidence
+
+    def _facts(self, index: int) -> UpdateFacts:
+        facts = self._client.facts
+        return UpdateFacts(
+            run=facts.run,
+            round=self.number,
+            worker=bytes.fromhex(facts.members[index].identity[2:]),
+            shape_digest=facts.shape_digest,
+            length=facts.length,
+        )

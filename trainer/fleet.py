@@ -1,0 +1,217 @@
+"""All trainers of a run in one process: honest workers, cheating workers, and the guard's anchor."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.attacks import Attack, AttackContext, CopiedRoot, Forged, ForgedBytes, attack_named
+from trainer.config import RunConfig
+from trainer.errors import CheckpointError, NumericError
+from trainer.quantise import quantise
+from trainer.randomness import derive_seed, numpy_generator
+from trainer.tasks import ROOT, Metric, Task, TaskSetup, load_task
+from trainer.worker import FlatModel, FloatArray, ParameterShapes, Worker, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUpdate:
+    """What one trainer hands in.
+
+    Attributes:
+        worker: Index in the cohort; ROOT for the guard's anchor.
+        values: int8 [d].
+        exponent: In [-64, 63].
+        tokens: What the contribution claims to have trained on; for statistics only.
+        attack: Name of the attack behind it, "" if it is honest. Nobody but reports and tests may look at
+            this.
+        copies: Worker whose update root this one signs instead of its own; None: its own.
+    """
+
+    worker: int
+    values: NDArray[np.int8]
+    exponent: int
+    tokens: int
+    attack: str = ""
+    copies: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundWork:
+    """What a round of training leaves.
+
+    Attributes:
+        updates: In cohort order; a worker whose training diverged is not in it (it is absent from the round).
+        anchor: The guard's; None in a fleet without a guard.
+    """
+
+    updates: tuple[WorkerUpdate, ...]
+    anchor: WorkerUpdate | None
+
+
+class Fleet:
+    """The trainers of a run and everything they remember between rounds.
+
+    A round is a function of (configuration, round number, theta, remembered state, last round's seed): repeat
+    it from the same checkpoint and every byte is the same.
+
+    Attributes:
+        config: The run.
+        task: Its task.
+        shapes: Name and dimensions of every parameter, in order; the shape digest is taken over these.
+        theta: The initial parameters, float32 [d].
+    """
+
+    def __init__(self, config: RunConfig, *, with_attackers: bool = True, with_guard: bool = True) -> None:
+        self.config = config
+        self.task: Task = load_task(
+            config.task, TaskSetup(config.workers, config.split, config.root_samples, config.seed)
+        )
+        self._model = FlatModel(self.task.build_model(derive_seed("model", config.seed)))
+        self.shapes: ParameterShapes = self._model.shapes
+        self.theta: FloatArray = self._model.read()
+        malicious = config.malicious
+        self._attack: Attack | None = (
+            attack_named(config.attack.name) if malicious and with_attackers else None
+        )
+        poison = self._attack.poisons if self._attack else None
+        self._honest = [self._trainer(i) for i in range(config.workers) if i not in malicious]
+        self._cheats = [self._trainer(i, poison) for i in malicious] if self._attack else []
+        self._guard = [self._trainer(ROOT)] if with_guard else []
+        self._residuals: dict[int, FloatArray] = {}
+        self._memories: dict[int, dict[str, FloatArray]] = {worker.owner: {} for worker in self._cheats}
+
+    def train_round(self, round_number: int, theta: FloatArray, known_seed: bytes | None = None) -> RoundWork:
+        """Let everybody train from theta and hand in an update.
+
+        Args:
+            round_number: The round, >= 1; every round has its own random draws.
+            theta: The model, float32 [d].
+            known_seed: The last round's challenge, for attackers who aim at it; None in the first round.
+
+        Returns:
+            The updates in cohort order, and the anchor.
+        """
+        honest = self._train(self._honest, round_number, theta)
+        done = {owner: self._honest_update(owner, gradient) for owner, gradient in honest.items()}
+        for owner, own in self._train(self._cheats, round_number, theta).items():
+            context = AttackContext(
+                worker=owner,
+                round_number=round_number,
+                own=own,
+                honest=honest,
+                known_seed=known_seed,
+                memory=self._memories[owner],
+                rng=numpy_generator("attack", self.config.seed, owner, round_number),
+            )
+            done[owner] = self._forged_update(context, done)
+        for owner, gradient in self._train(self._guard, round_number, theta).items():
+            done[owner] = self._honest_update(owner, gradient)
+        anchor = done.pop(ROOT, None)
+        present = [done[owner] for owner in sorted(done)]
+        return RoundWork(tuple(update for update in present if update is not None), anchor)
+
+    def evaluate(self, theta: FloatArray) -> Metric:
+        """Test the model theta, float32 [d], on the task's held-out data."""
+        return evaluate(self.task, self._model, theta)
+
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """Give everything that the trainers remember, as a flat dict of tensors.
+
+        Names: `inner.<owner>.<exp_avg | exp_avg_sq | step>`, `residual.<owner>`, `memory.<owner>.<name>`; the
+        owner is a worker's index or -1 for the guard.
+        """
+        state: dict[str, torch.Tensor] = {}
+        for trainer in self._trainers():
+            for name, tensor in trainer.state_tensors().items():
+                state[f"inner.{trainer.owner}.{name}"] = tensor
+        for owner, residual in self._residuals.items():
+            state[f"residual.{owner}"] = torch.from_numpy(residual.copy())
+        for owner, memory in self._memories.items():
+            for name, array in memory.items():
+                state[f"memory.{owner}.{name}"] = torch.from_numpy(array.copy())
+        return state
+
+    def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take over a state that state_tensors() of a fleet with the same configuration gave.
+
+        Raises:
+            CheckpointError: A name or a shape does not belong to this fleet.
+        """
+        rest = dict(tensors)
+        for trainer in self._trainers():
+            trainer.load_state(_take(rest, f"inner.{trainer.owner}."))
+        owners = [trainer.owner for trainer in self._trainers()]
+        self._residuals = {}
+        for owner in owners:
+            if (residual := rest.pop(f"residual.{owner}", None)) is not None:
+                self._residuals[owner] = self._vector(residual, f"residual.{owner}")
+        for owner in self._memories:
+            found = _take(rest, f"memory.{owner}.")
+            self._memories[owner] = {name: self._vector(found[name], name) for name in found}
+        if rest:
+            raise CheckpointError(f"stored state that this fleet has no place for: {sorted(rest)[0]!r}")
+
+    def _vector(self, tensor: torch.Tensor, name: str) -> FloatArray:
+        if tensor.dtype != torch.float32 or tensor.shape != self.theta.shape:
+            raise CheckpointError(f"stored {name} is {tensor.dtype} {tuple(tensor.shape)}, not this model's")
+        copied: FloatArray = tensor.numpy().copy()
+        return copied
+
+    def _trainer(self, owner: int, poison: str | None = None) -> Worker:
+        return Worker(self.task, self._model, self.config.inner, owner, self.config.seed, poison)
+
+    def _trainers(self) -> list[Worker]:
+        return [*self._honest, *self._cheats, *self._guard]
+
+    @property
+    def _tokens(self) -> int:
+        return self.config.inner.steps * self.config.inner.batch_size * self.task.tokens_per_sample
+
+    def _train(self, trainers: list[Worker], round_number: int, theta: FloatArray) -> dict[int, FloatArray]:
+        """Give each owner's pseudo-gradient; those whose training diverged have nothing to hand in."""
+        gradients: dict[int, FloatArray] = {}
+        for trainer in trainers:
+            with contextlib.suppress(NumericError):
+                gradients[trainer.owner] = trainer.train(round_number, theta)
+        return gradients
+
+    def _honest_update(self, owner: int, gradient: FloatArray) -> WorkerUpdate | None:
+        try:
+            done = quantise(gradient, self._residuals.get(owner))
+        except NumericError:  # finite, but beyond what the format can say: absent, like a diverged one
+            return None
+        self._residuals[owner] = done.residual
+        return WorkerUpdate(owner, done.values, done.exponent, self._tokens)
+
+    def _forged_update(
+        self, context: AttackContext, done: Mapping[int, WorkerUpdate | None]
+    ) -> WorkerUpdate | None:
+        if self._attack is None:
+            return None
+        update = WorkerUpdate(
+            context.worker, np.zeros(0, dtype=np.int8), 0, self._tokens, attack=self._attack.name
+        )
+        match self._attack.act(context):
+            case CopiedRoot(victim):
+                original = done.get(victim)
+                if original is None:
+                    return None
+                return replace(update, values=original.values, exponent=original.exponent, copies=victim)
+            case ForgedBytes(values, exponent):
+                return replace(update, values=values, exponent=exponent)
+            case Forged(gradient):
+                try:
+                    forged = quantise(gradient)
+                except NumericError:
+                    return None
+                return replace(update, values=forged.values, exponent=forged.exponent)
+
+
+def _take(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Remove the entries with this prefix and give them without it."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}

@@ -1,0 +1,95 @@
+"""What a run tells while it goes on, and what it leaves in metrics.jsonl."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from guard.gate import Status
+from trainer.tasks import Metric
+
+PHASES = ("training", "guard", "ledger", "merge", "evaluation")
+TRANSACTIONS = ("commit", "seal", "settle", "finalize")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """One finished round.
+
+    Attributes:
+        round_number: 1 for the first.
+        metric: Test of the model after the round; None for a void round.
+        statuses: Per worker.
+        approved: Per worker, whether its update was merged.
+        banned: Per worker, whether it is banned after the round.
+        scores: Per worker; None unless committed.
+        llrs: Per worker, evidence after the round in 1/1024 nat.
+        weights_q32: Per worker, merge weight in 1/2**32.
+        anchor_weight_q32: The anchor's.
+        yardstick: Yardstick word after the round.
+        model_root: Root of the model after the round, 32 bytes.
+        seed: The round's seed, 32 bytes; empty for a void round.
+        gas: Gas by transaction, keys TRANSACTIONS; 0 for what an earlier process sent before a crash.
+        seconds: Wall time by phase, keys PHASES, of the process that finished the round.
+    """
+
+    round_number: int
+    metric: Metric | None
+    statuses: tuple[Status, ...]
+    approved: tuple[bool, ...]
+    banned: tuple[bool, ...]
+    scores: tuple[int | None, ...]
+    llrs: tuple[int, ...]
+    weights_q32: tuple[int, ...]
+    anchor_weight_q32: int
+    yardstick: int
+    model_root: bytes
+    seed: bytes
+    gas: dict[str, int]
+    seconds: dict[str, float]
+
+    def as_json(self) -> dict[str, object]:
+        """Give the line of metrics.jsonl."""
+        return {
+            "round": self.round_number,
+            "metric": None if self.metric is None else {"name": self.metric.name, "value": self.metric.value},
+            "statuses": [status.name.lower() for status in self.statuses],
+            "approved": list(self.approved),
+            "banned": list(self.banned),
+            "scores": list(self.scores),
+            "evidence": list(self.llrs),
+            "weights_q32": list(self.weights_q32),
+            "anchor_weight_q32": self.anchor_weight_q32,
+            "yardstick": self.yardstick,
+            "model_root": "0x" + self.model_root.hex(),
+            "seed": "0x" + self.seed.hex(),
+            "gas": self.gas,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+        }
+
+
+class Observer(Protocol):
+    """Who wants to know how a run goes on."""
+
+    def phase(self, round_number: int, name: str) -> None:
+        """A phase begins: "deploying" (round 0) or one of PHASES."""
+        ...
+
+    def round_done(self, report: RoundReport) -> None:
+        """A round is finalized, or void."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that a person should read."""
+        ...
+
+
+class SilentObserver:
+    """Listens to nothing; for tests and programs."""
+
+    def phase(self, round_number: int, name: str) -> None:
+        """Ignore it."""
+
+    def round_done(self, report: RoundReport) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
+        """Ignore it."""

@@ -1,0 +1,332 @@
+"""The main job: train by DiLoCo, commit, assay, judge on the chain, merge what it approved.
+
+A run is a pure function of its configuration. After a crash the chain says in
+which stage its round is, the last checkpoint from what to train, and training
+again gives the same bytes; so `run` is also how a run is resumed.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from eth_utils import keccak
+
+from guard.gate import Status
+from guard.lanes import unpack_lanes
+from guard.settlement import decode_settlement
+from guard.state import Decision, GateState
+from ledger.blobs import BlobKind, BlobStore
+from ledger.client import LedgerClient, Stage
+from ledger.deployment import Deployer, Journal, RunFacts
+from ledger.history import RoundHistory, read_rounds
+from ledger.node import Node
+from ledger.parties import local_operator, local_parties
+from ledger.update import Model, UpdateView, encode_model, model_root, shape_digest
+from trainer.chain_round import Assayed, ChainRound, DisagreementError
+from trainer.chain_session import open_node
+from trainer.checkpoint import Checkpoint, load_latest, save_checkpoint
+from trainer.config import RunConfig, load_config
+from trainer.errors import ConfigError
+from trainer.fleet import Fleet
+from trainer.folder import RunFolder
+from trainer.merge import Weighted, merge
+from trainer.reporting import PHASES, Observer, RoundReport
+from trainer.tasks import Metric
+from trainer.worker import FloatArray
+
+COMMIT_WINDOW_S = 3600
+
+
+def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
+    """Run, or go on with, a training recorded on a ledger.
+
+    Args:
+        config: The run. Its folder may hold the same run, unfinished.
+        observer: Gets progress.
+
+    Returns:
+        The rounds that this call finished; none if all were done before.
+
+    Raises:
+        ConfigError: The folder belongs to another run.
+        FolderBusyError: Another process runs it.
+        DisagreementError: The chain says something that the guard's own integers do not.
+        LedgerError: The chain or the blob store failed; run again to go on.
+    """
+    folder = RunFolder(Path(config.out))
+    with folder.locked():
+        if folder.config.exists() and load_config(folder.config).train_digest != config.train_digest:
+            raise ConfigError(
+                f"{folder.path} holds a run with another configuration",
+                hint="choose another --out, or remove the folder to start over",
+            )
+        folder.write_config(config.to_toml())
+        observer.phase(0, "deploying")
+        with open_node(config.chain.rpc_url, folder.chain) as node:
+            return LedgerRun(config, folder, node, observer).play()
+
+
+class LedgerRun:
+    """One run in one process: operator, guard, aggregator and all workers."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, node: Node, observer: Observer) -> None:
+        """Open a run: deploy what is not deployed, take up the last checkpoint.
+
+        Raises:
+            DisagreementError: Chain and checkpoint are not of the same run.
+            LedgerError: The chain or the blob store failed.
+        """
+        local_operator(node.chain_id)  # refuses any chain where the well-known keys are worth something
+        self._config = config
+        self._folder = folder
+        self._observer = observer
+        self._parties = local_parties(config.workers)
+        self._fleet = Fleet(config)
+        self._shape = shape_digest(self._fleet.shapes)
+        self._store = BlobStore(config.chain.blobs or str(folder.blobs))
+        self._theta: FloatArray = self._fleet.theta
+        self._momentum: FloatArray = np.zeros_like(self._theta)
+        self._root = self._current_root()
+        self._known_seed = b""
+        self._done = 0
+        self._opened_block = 0
+        initial = encode_model(Model(self._theta, self._momentum, self._shape))
+        self._store.put(self._root, initial, BlobKind.MODEL)
+        self._client = LedgerClient(node, self._deploy(node))
+        self._gate = GateState.start(config.workers)
+        self._resume()
+
+    def play(self) -> list[RoundReport]:
+        """Finish the rounds that are left, and give their reports."""
+        reports = []
+        while self._done < self._config.rounds:
+            report = self._round(self._done + 1)
+            self._folder.add_metric(report.as_json())
+            self._observer.round_done(report)
+            reports.append(report)
+        return reports
+
+    def _deploy(self, node: Node) -> str:
+        facts = RunFacts(
+            run=int(self._config.train_digest[:16], 16),
+            initial_model=self._root,
+            shape_digest=self._shape,
+            length=len(self._theta),
+            commit_window_s=COMMIT_WINDOW_S,
+        )
+        deployer = Deployer(node, self._parties.operator, Journal(self._folder.deployment, node.chain_id))
+        return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
+
+    def _resume(self) -> None:
+        found = load_latest(self._folder.checkpoints, self._config.train_digest)
+        for warning in found.warnings:
+            self._observer.note(warning)
+        if found.checkpoint is not None:
+            self._take_over(found.checkpoint)
+        self._folder.keep_metrics_until(self._done)
+        self._catch_up(read_rounds(self._client.node, self._client.address))
+        if self._client.state().parent_model != self._root:
+            raise DisagreementError(
+                f"the model of round {self._done} is not the one that the chain finalized",
+                hint="was the checkpoint exchanged? `hallmark audit` replays the run from chain and blobs",
+            )
+
+    def _take_over(self, checkpoint: Checkpoint) -> None:
+        self._theta, self._momentum = checkpoint.theta, checkpoint.momentum
+        self._root = self._current_root()
+        self._known_seed = checkpoint.known_seed
+        self._fleet.load_state(checkpoint.fleet)
+        self._done = checkpoint.round_number
+
+    def _catch_up(self, rounds: list[RoundHistory]) -> None:
+        """Bring the gate to where the checkpoint is, and the chain too.
+
+        A crash after the checkpoint and before `finalize` leaves the chain one
+        transaction behind; anything else is no crash.
+        """
+        finished = sum(history.final is not None or history.voided is not None for history in rounds)
+        last = self._gate
+        for history in rounds[: self._done]:
+            last, self._gate = self._gate, self._after(history)
+        if finished == self._done - 1 and rounds[finished].verdicts is not None:
+            unfinished = self._chain_round(self._done)
+            self._gate = last
+            decision = self._decision(rounds[finished])
+            self._gate = decision.after
+            self._finalize(unfinished, decision)
+        elif finished != self._done:
+            raise DisagreementError(
+                f"the newest checkpoint is of round {self._done}, the chain has finished {finished} rounds",
+                hint="a checkpoint or chain data is missing; restore it, or start over in another folder",
+            )
+
+    def _after(self, history: RoundHistory) -> GateState:
+        return self._gate if history.voided is not None else self._decision(history).after
+
+    def _decision(self, history: RoundHistory) -> Decision:
+        """Judge a settled round again from what was posted."""
+        if history.seal is None or history.verdicts is None:
+            raise DisagreementError(f"round {history.round} should be settled, and is not")
+        presence = history.seal.presence
+        settlement = decode_settlement(history.verdicts.payload, presence, self._config.workers)
+        return self._gate.decide(self._config.gate, history.round, settlement)
+
+    def _chain_round(self, number: int) -> ChainRound:
+        return ChainRound(
+            number,
+            self._client,
+            self._parties,
+            self._store,
+            self._config,
+            self._observer,
+            opened_block=self._opened_block,
+        )
+
+    def _round(self, number: int) -> RoundReport:
+        seconds = dict.fromkeys(PHASES, 0.0)
+        with self._phase(seconds, number, "ledger"):
+            opening_gas = self._open()
+            current = self._chain_round(number)
+            current.gas["finalize"] = opening_gas
+        with self._phase(seconds, number, "training"):
+            work = self._fleet.train_round(number, self._theta, self._known_seed or None)
+        with self._phase(seconds, number, "ledger"):
+            if current.commit(work) == Stage.IDLE:
+                return self._void(current, seconds)
+            seed = current.seed()
+        with self._phase(seconds, number, "guard"):
+            assayed = current.assay(seed, self._gate)
+            decision = self._gate.decide(self._config.gate, number, assayed.settlement)
+        with self._phase(seconds, number, "ledger"):
+            current.settle(assayed.settlement, decision)
+            current.check_approvals(decision)
+        with self._phase(seconds, number, "merge"):
+            self._merge(assayed, decision)
+            self._gate = decision.after
+            self._known_seed = seed
+            self._done = number
+            self._save()
+        with self._phase(seconds, number, "ledger"):
+            self._finalize(current, decision)
+        with self._phase(seconds, number, "evaluation"):
+            metric = self._fleet.evaluate(self._theta)
+        return self._report(current, metric, assayed, decision, seed, seconds)
+
+    def _open(self) -> int:
+        """Open the next round unless `finalize` has done so; give the gas."""
+        if self._client.state().stage != Stage.IDLE:
+            return 0
+        deadline = self._client.node.timestamp() + COMMIT_WINDOW_S
+        opened = self._client.open_round(self._parties.operator, deadline)
+        self._opened_block = opened.block
+        return opened.gas
+
+    def _merge(self, assayed: Assayed, decision: Decision) -> None:
+        """Take the outer step; if nothing was approved, model and momentum stay."""
+        weights, settlement = decision.weights, assayed.settlement
+        terms = [
+            Weighted(UpdateView(assayed.files[index]).values, reading.exponent, weight)
+            for index, weight in zip(weights.indices, weights.weights, strict=True)
+            if (reading := settlement.workers[index].reading) is not None
+        ]
+        if weights.anchor:
+            anchor = UpdateView(assayed.files[self._client.facts.guard_index])
+            terms.append(Weighted(anchor.values, settlement.anchor.exponent, weights.anchor))
+        self._theta, self._momentum = merge(
+            self._theta,
+            self._momentum,
+            terms,
+            outer_lr_micro=self._config.gate.outer_lr_micro,
+            outer_momentum_micro=self._config.gate.outer_momentum_micro,
+        )
+        self._root = self._current_root()
+
+    def _save(self) -> None:
+        checkpoint = Checkpoint(
+            round_number=self._done,
+            theta=self._theta,
+            momentum=self._momentum,
+            fleet=self._fleet.state_tensors(),
+            coalition=self._gate.coalition.to_ints(),
+            known_seed=self._known_seed,
+        )
+        save_checkpoint(self._folder.checkpoints, checkpoint, self._config.train_digest)
+
+    def _finalize(self, current: ChainRound, decision: Decision) -> None:
+        node = self._client.node
+        if self._config.gate.challenge_window_s:
+            node.wait_until(self._client.state().settled_at + self._config.gate.challenge_window_s)
+        digest = keccak(decision.weights.preimage(self._client.facts.run, current.number))
+        # The last round that is asked for opens no next one; a longer run opens it later.
+        has_next = current.number < self._config.rounds
+        deadline = node.timestamp() + COMMIT_WINDOW_S if has_next else 0
+        sent = self._client.finalize(self._parties.operator, current.number, self._root, digest, deadline)
+        self._opened_block = sent.block
+        current.spend("finalize", sent)
+
+    def _void(self, current: ChainRound, seconds: dict[str, float]) -> RoundReport:
+        """Record a round without an anchor: the contract has voided it and nothing changes."""
+        self._observer.note(f"round {current.number} is void: the guard handed in no anchor")
+        self._done = current.number
+        self._save()
+        count = self._config.workers
+        llrs = tuple(lane.llr for lane in unpack_lanes(self._gate.lane_words, count))
+        return RoundReport(
+            round_number=current.number,
+            metric=None,
+            statuses=(Status.ABSENT,) * count,
+            approved=(False,) * count,
+            banned=tuple(llr >= self._config.gate.ban_from for llr in llrs),
+            scores=(None,) * count,
+            llrs=llrs,
+            weights_q32=(0,) * count,
+            anchor_weight_q32=0,
+            yardstick=self._gate.yardstick,
+            model_root=self._root,
+            seed=b"",
+            gas=current.gas,
+            seconds=seconds,
+        )
+
+    def _report(
+        self,
+        current: ChainRound,
+        metric: Metric,
+        assayed: Assayed,
+        decision: Decision,
+        seed: bytes,
+        seconds: dict[str, float],
+    ) -> RoundReport:
+        count = self._config.workers
+        llrs = tuple(lane.llr for lane in decision.verdict.lanes)
+        weights = dict(zip(decision.weights.indices, decision.weights.weights, strict=True))
+        return RoundReport(
+            round_number=current.number,
+            metric=metric,
+            statuses=tuple(worker.status for worker in assayed.settlement.workers),
+            approved=tuple(decision.verdict.is_approved(index) for index in range(count)),
+            banned=tuple(llr >= self._config.gate.ban_from for llr in llrs),
+            scores=decision.verdict.scores,
+            llrs=llrs,
+            weights_q32=tuple(weights.get(index, 0) for index in range(count)),
+            anchor_weight_q32=decision.weights.anchor,
+            yardstick=decision.after.yardstick,
+            model_root=self._root,
+            seed=seed,
+            gas=current.gas,
+            seconds=seconds,
+        )
+
+    def _current_root(self) -> bytes:
+        return model_root(self._theta, self._momentum, self._shape)
+
+    @contextmanager
+    def _phase(self, seconds: dict[str, float], number: int, name: str) -> Iterator[None]:
+        self._observer.phase(number, name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds[name] += time.perf_counter() - start
