@@ -2,6 +2,7 @@
 
 import sys
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
@@ -63,8 +64,7 @@ class Sketch:
         """
         self.signs = seed if isinstance(seed, SeedSigns) else SeedSigns(seed)
         if engine == Engine.AUTO:
-            pays = expected_rows >= _COMPILE_FROM_ROWS or _COMPILED in sys.modules
-            engine = Engine.NUMBA if pays else Engine.NUMPY
+            engine = _cheapest(expected_rows)
         self._adder = _row_sums(engine, self.signs)
         self._engine = engine
         self._sums: npt.NDArray[np.int64] = np.zeros(OUTPUTS, dtype=np.int64)
@@ -108,6 +108,14 @@ class Sketch:
             raise ForbiddenValueError("the rows hold -128: the update is malformed and has no sketch")
         return self._sums.copy()
 
+    def atoms(self) -> npt.NDArray[np.int64]:
+        """Give A so far as 8 semantic atoms, int64, shape (8, 32); a copy.
+
+        Raises:
+            ForbiddenValueError: A value was -128; fault of who published the update.
+        """
+        return self.sums().reshape(ATOMS, OUTPUTS // ATOMS)
+
     def code(self) -> int:
         """Give the word: bit j is 1 iff A_j >= 0, so of no rows at all it is 2^256 - 1.
 
@@ -135,6 +143,13 @@ class Sketch:
         if self.rows % SEGMENT_ROWS:
             raise RowsError(f"{self.rows} rows are not whole segments of {SEGMENT_ROWS}")
         return self.sums().astype(">i8").tobytes() + self.norm2.to_bytes(8, "big")
+
+
+def _cheapest(expected_rows: int) -> Engine:
+    pays = _COMPILED in sys.modules or (
+        expected_rows >= _COMPILE_FROM_ROWS and find_spec("numba") is not None
+    )
+    return Engine.NUMBA if pays else Engine.NUMPY
 
 
 def _row_sums(engine: Engine, signs: SeedSigns) -> _RowSums:

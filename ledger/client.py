@@ -21,7 +21,10 @@ from ledger.history import Commitment, RoundHistory
 from ledger.node import Node, NodeAnswerError, Sent
 
 MEMBER_BYTES = 40
-BLOCKHASH_WINDOW = 256
+
+# More than any of our transactions takes (bench/gas.py); what is left over is not paid.
+_GAS_BASE = 500_000
+_GAS_PER_MEMBER = 30_000
 
 
 class NotOurContractError(InputError):
@@ -132,6 +135,27 @@ class LedgerFacts:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ReputationView:
+    """A member's reputation, as the contract gives it.
+
+    Attributes:
+        ema: Moving average of the score, in 1/64.
+        llr: Evidence against the member, in 1/1024 nat.
+        accepted: Accepted contributions; stops at 8191.
+        refused: Refused contributions; stops at 2047.
+        last_round: Last judged round, 0 if never.
+        is_banned: Whether the evidence has reached the run's ban.
+    """
+
+    ema: int
+    llr: int
+    accepted: int
+    refused: int
+    last_round: int
+    is_banned: bool
+
+
 class LedgerClient:
     """A ContributionLedger on a node."""
 
@@ -139,11 +163,15 @@ class LedgerClient:
         """Bind to a ledger and read its constants.
 
         Raises:
+            InputError: It is no address.
             NotOurContractError: No code there, or not this version's.
             EnvironmentFault: The node failed.
         """
         self.node = node
-        self.address = to_checksum_address(address)
+        try:
+            self.address = to_checksum_address(address)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"not an address: {address!r}") from error
         check_code(node, self.address, "ContributionLedger")
         self._functions = self._bound(self.address, "ContributionLedger")
         self.facts = self._read_facts()
@@ -177,6 +205,8 @@ class LedgerClient:
     def state(self) -> LedgerState:
         """Read the current round."""
         raw = self._call("state")
+        if not 0 <= int(raw[1]) < len(Stage):
+            raise NodeAnswerError(f"the node says that the ledger is in stage {raw[1]}")
         return LedgerState(
             round=int(raw[0]),
             stage=Stage(int(raw[1])),
@@ -195,6 +225,22 @@ class LedgerClient:
     def lanes(self) -> list[int]:
         """Read all lane words of the run."""
         return [int(word) for word in self.node.call(self._reputation.lanes())]
+
+    def reputations(self) -> list[ReputationView]:
+        """Read every member's reputation from the Reputation contract, in cohort order."""
+        return [self.reputation_at(index) for index in range(len(self.facts.members))]
+
+    def reputation_at(self, index: int) -> ReputationView:
+        """Read one member's reputation from the Reputation contract.
+
+        Raises:
+            RevertedError: There is no such member.
+        """
+        raw = self.node.call(self._reputation.reputationAt(index))
+        ema, llr, accepted, refused, last_round, is_banned = raw
+        return ReputationView(
+            int(ema), int(llr), int(accepted), int(refused), int(last_round), bool(is_banned)
+        )
 
     def seed_of(self, state: LedgerState, accumulator: bytes) -> bytes:
         """Compute the seed of a sealed round, waiting for the block it needs.
@@ -245,44 +291,18 @@ class LedgerClient:
         )
         return contribution.digest(self.facts.domain)
 
-    def is_approved(
-        self, history: RoundHistory, settlement: digests.Settlement, index: int, update_root: bytes
-    ) -> bool:
-        """Ask the contract whether an update was approved, with a proof from public data.
+    def approvals(self, history: RoundHistory, settlement: digests.Settlement) -> "Approvals":
+        """Prepare to ask the contract which updates of a round it approved.
 
         Args:
             history: The round, settled or finalized.
             settlement: What its settled digest covers.
-            index: Cohort index of the worker.
-            update_root: Root of the update in question.
-
-        Returns:
-            The contract's answer; False also if the worker committed to another root.
         """
-        signed, accumulators = self.chain_of(history)
-        place = next((i for i, c in enumerate(history.commitments) if c.index == index), None)
-        if place is None:
-            return False
-        final = history.final
-        proof = (
-            history.parent_model,
-            history.commitments[place].tokens,
-            history.commitments[place].deadline,
-            accumulators[place],
-            signed[place + 1 :],
-            settlement.presence,
-            settlement.seed,
-            keccak(settlement.payload),
-            settlement.approved,
-            settlement.yardstick_before,
-            settlement.yardstick_after,
-            digests.lanes_digest(settlement.lanes_before),
-            digests.lanes_digest(settlement.lanes_after),
-            final is not None,
-            final.model_root if final else digests.NO_DIGEST,
-            final.weights_digest if final else digests.NO_DIGEST,
-        )
-        return bool(self._call("isApproved", history.round, index, update_root, proof))
+        return Approvals(self, history, settlement)
+
+    def ask_approval(self, round_: int, index: int, update_root: bytes, proof: tuple[object, ...]) -> bool:
+        """Evaluate isApproved on the chain."""
+        return bool(self._call("isApproved", round_, index, update_root, proof))
 
     def open_round(self, sender: LocalAccount, commit_deadline: int) -> Sent:
         """Open the next round (aggregator)."""
@@ -349,13 +369,60 @@ class LedgerClient:
         return self.node.call(getattr(self._functions, name)(*arguments))
 
     def _send(self, sender: LocalAccount, name: str, *arguments: object) -> Sent:
-        return self.node.send(sender, getattr(self._functions, name)(*arguments))
+        bound = _GAS_BASE + _GAS_PER_MEMBER * len(self.facts.members)
+        return self.node.send(sender, getattr(self._functions, name)(*arguments), local_gas=bound)
 
     def _bound(self, address: str, name: str) -> Any:
         contract = self.node.web3.eth.contract(
             address=to_checksum_address(address), abi=artifacts.load(name).abi
         )
         return contract.functions
+
+
+class Approvals:
+    """Proofs of approval for one round, made from public data."""
+
+    def __init__(self, client: LedgerClient, history: RoundHistory, settlement: digests.Settlement) -> None:
+        self._client = client
+        self._history = history
+        self._settlement = settlement
+        self._digests, self._accumulators = client.chain_of(history)
+        self._places = {c.index: place for place, c in enumerate(history.commitments)}
+
+    def is_approved(self, index: int, update_root: bytes) -> bool:
+        """Ask the contract whether an update was approved.
+
+        Args:
+            index: Cohort index of the worker.
+            update_root: Root of the update in question.
+
+        Returns:
+            The contract's answer; False also if the worker did not commit to that root.
+        """
+        place = self._places.get(index)
+        if place is None:
+            return False
+        settlement, final = self._settlement, self._history.final
+        commitment = self._history.commitments[place]
+        proof = (
+            self._history.parent_model,
+            commitment.tokens,
+            commitment.deadline,
+            self._accumulators[place],
+            self._digests[place + 1 :],
+            settlement.presence,
+            settlement.seed,
+            keccak(settlement.payload),
+            settlement.approved,
+            settlement.yardstick_before,
+            settlement.yardstick_after,
+            digests.lanes_digest(settlement.lanes_before),
+            digests.lanes_digest(settlement.lanes_after),
+            final is not None,
+            final.model_root if final else digests.NO_DIGEST,
+            final.weights_digest if final else digests.NO_DIGEST,
+        )
+        return self._client.ask_approval(self._history.round, index, update_root, proof)
 
 
 def check_code(node: Node, address: str, name: str) -> None:

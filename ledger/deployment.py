@@ -24,6 +24,7 @@ from ledger.parties import Parties, Party, joining_proof
 
 FORMAT = 1
 MINIMUM_BOND_WEI = 10**16
+_JOIN_GAS = 500_000
 UNBONDING_S = 7 * 24 * 3600
 NO_ADDRESS = "0x" + "00" * 20
 
@@ -53,7 +54,22 @@ class RunFacts:
     commit_window_s: int
 
 
-class Journal:
+class MemoryJournal:
+    """The steps of a deployment on a chain that is gone when the process is."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, Any] = {}
+
+    def get(self, step: str) -> Any:
+        """Give what is known of a step, None if nothing is."""
+        return self._steps.get(step)
+
+    def put(self, step: str, value: Any) -> None:
+        """Remember a step."""
+        self._steps[step] = value
+
+
+class Journal(MemoryJournal):
     """The steps of a deployment, kept in a JSON file.
 
     The file is at the same time what other commands read to find the contracts.
@@ -65,19 +81,15 @@ class Journal:
         Raises:
             DeploymentError: The file is no journal, or is for another chain.
         """
+        super().__init__()
         self._path = path
-        self._steps: dict[str, Any] = {}
         self._chain_id = chain_id
         if path.exists():
             self._steps = _read_steps(path, chain_id)
 
-    def get(self, step: str) -> Any:
-        """Give what is known of a step, None if nothing is."""
-        return self._steps.get(step)
-
     def put(self, step: str, value: Any) -> None:
         """Store a step durably."""
-        self._steps[step] = value
+        super().put(step, value)
         text = json.dumps(
             {"format": FORMAT, "chain_id": self._chain_id, **self._steps}, indent=2, sort_keys=True
         )
@@ -93,7 +105,7 @@ class Journal:
 class Deployer:
     """Deploys the contracts of one run, or finds them deployed."""
 
-    def __init__(self, node: Node, operator: LocalAccount, journal: Journal) -> None:
+    def __init__(self, node: Node, operator: LocalAccount, journal: MemoryJournal) -> None:
         self._node = node
         self._operator = operator
         self._journal = journal
@@ -175,7 +187,7 @@ class Deployer:
             return
         proof = joining_proof(party, registry, self._node.chain_id)
         join = contract.functions.join(party.signer.address, proof)
-        self._node.send(party.identity, join, value_wei=MINIMUM_BOND_WEI)
+        self._node.send(party.identity, join, value_wei=MINIMUM_BOND_WEI, local_gas=_JOIN_GAS)
 
     def _cohort(self, registry: str, parties: Parties) -> str:
         wanted = cohort_code([*parties.workers, parties.guard])
@@ -216,7 +228,7 @@ def cohort_code(members: Sequence[Party]) -> bytes:
     )
 
 
-def ledger_address(path: Path, chain_id: int) -> tuple[str, int]:
+def ledger_address(path: Path, chain_id: int) -> str:
     """Read where a run's ledger is.
 
     Args:
@@ -224,7 +236,7 @@ def ledger_address(path: Path, chain_id: int) -> tuple[str, int]:
         chain_id: Chain that the caller is connected to.
 
     Returns:
-        Address of the ContributionLedger and the block before its creation.
+        Address of the ContributionLedger.
 
     Raises:
         DeploymentError: No such file, not a deployment, another chain, or the
@@ -237,7 +249,7 @@ def ledger_address(path: Path, chain_id: int) -> tuple[str, int]:
         raise DeploymentError(
             f"{path}: the run's ledger was never deployed", hint="run the same `hallmark run` again"
         )
-    return str(step["address"]), int(step["block"])
+    return str(step["address"])
 
 
 def _read_steps(path: Path, chain_id: int) -> dict[str, Any]:

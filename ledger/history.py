@@ -45,9 +45,10 @@ class Commitment:
         update_root: 32 bytes.
         tokens: As claimed.
         deadline: Unix seconds.
-        signature: 64 bytes, or None for one sent by the member itself.
+        signature: 64 bytes; None for one that a member sent itself, and for one by a contract's signature.
         transaction: Hash of the transaction, 32 bytes.
         block: Block number.
+        sender: Account that sent a commitment of its own straight to the ledger; else None.
     """
 
     index: int
@@ -57,6 +58,7 @@ class Commitment:
     signature: bytes | None
     transaction: bytes
     block: int
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Seal:
     presence: int
     accumulator: bytes
     seal_block: int
+    transaction: bytes
+    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Verdicts:
     record: bytes
     transaction: bytes
     block: int
+    sender: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +120,58 @@ class RoundHistory:
     final: Finalization | None = None
     voided: Voiding | None = None
 
+    def transactions(self) -> set[bytes]:
+        """Give the hashes of all transactions that moved the round on."""
+        steps = (self.seal, self.verdicts, self.final, self.voided)
+        found = {commitment.transaction for commitment in self.commitments}
+        return found | {step.transaction for step in steps if step is not None}
 
-def read_rounds(node: Node, ledger: str) -> list[RoundHistory]:
+
+def read_rounds(
+    node: Node, ledger: str, on_error: Callable[[HistoryError], None] | None = None
+) -> list[RoundHistory]:
     """Read all rounds of a run from its ledger's logs and transactions.
 
     Args:
         node: The chain.
         ledger: Address of the ContributionLedger.
+        on_error: Told of what cannot be read, which is then left out; None to raise it.
 
     Returns:
         The rounds, first to last.
 
     Raises:
-        HistoryError: A log or a transaction has not the form it must have.
+        HistoryError: A log or a transaction has not the form or the place that it must have.
         EnvironmentFault: The node failed.
     """
     rounds: dict[int, RoundHistory] = {}
     for log in node.logs(ledger):
-        event = decode_log(log)
-        if event is not None and event.name in _READERS:
-            _take(node, ledger, rounds, event)
+        try:
+            event = decode_log(log)
+            if event is not None and event.name in _READERS:
+                _take(node, ledger, rounds, event)
+        except HistoryError as error:
+            if on_error is None:
+                raise
+            on_error(error)
     return [rounds[number] for number in sorted(rounds)]
+
+
+def read_run_opened(node: Node, ledger: str) -> Mapping[str, Any]:
+    """Read the arguments of RunOpened, which a ledger emits once.
+
+    Raises:
+        HistoryError: There is none, or more than one.
+        EnvironmentFault: The node failed.
+    """
+    topic = next(
+        topic for topic, entry in _events("ContributionLedger").items() if entry["name"] == "RunOpened"
+    )
+    found = [log for log in node.logs(ledger) if log["topics"] and bytes(log["topics"][0]) == topic]
+    if len(found) != 1:
+        raise HistoryError(0, "RunOpened", f"{len(found)} of these events instead of one")
+    event = decode_log(found[0])
+    return event.arguments if event is not None else {}
 
 
 def read_round(node: Node, ledger: str, number: int, first_block: int = 0) -> RoundHistory:
@@ -164,12 +200,21 @@ def read_round(node: Node, ledger: str, number: int, first_block: int = 0) -> Ro
 def _take(node: Node, ledger: str, rounds: dict[int, RoundHistory], event: "Event") -> None:
     number = int(event.arguments["round"])
     if event.name == "RoundOpened":
+        if number in rounds:
+            raise HistoryError(number, event.name, "the round was opened before")
         deadline = int(event.arguments["commitDeadline"])
         rounds[number] = RoundHistory(number, deadline, bytes(event.arguments["parentModel"]))
         return
     if number not in rounds:
         raise HistoryError(number, event.name, "the round was never opened")
-    _READERS[event.name](node, ledger, rounds[number], event)
+    history = rounds[number]
+    _READERS[event.name](node, ledger, history, event)
+
+
+def _once(history: RoundHistory, event: "Event", *later: object) -> None:
+    """Refuse an event that comes a second time, or after one that it must come before."""
+    if any(entry is not None for entry in later):
+        raise HistoryError(history.round, event.name, "the event comes twice, or too late")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +255,7 @@ def decode_log(log: LogReceipt, contract: str = "ContributionLedger") -> Event |
 
 
 def decode_call(node: Node, ledger: str, transaction: bytes, function: str, round_: int) -> Mapping[str, Any]:
-    """Read the arguments of a ledger call from its transaction.
+    """Read the arguments of a ledger call from its transaction, and its `sender`.
 
     Raises:
         HistoryError: The transaction is not that call to the ledger.
@@ -219,8 +264,7 @@ def decode_call(node: Node, ledger: str, transaction: bytes, function: str, roun
     data = bytes(content["input"])
     entry = _functions()[function]
     types = [item["type"] for item in entry["inputs"]]
-    selector = keccak(text=f"{function}({','.join(types)})")[:4]
-    if content.get("to") != ledger or data[:4] != selector:
+    if content.get("to") != ledger or data[:4] != _selector(function):
         raise HistoryError(round_, function, f"transaction 0x{transaction.hex()} is no {function} call")
     try:
         values = decode(types, data[4:])
@@ -229,25 +273,57 @@ def decode_call(node: Node, ledger: str, transaction: bytes, function: str, roun
     arguments = dict(zip([item["name"].strip("_") for item in entry["inputs"]], values, strict=True))
     if int(arguments["round"]) != round_:
         raise HistoryError(round_, function, f"calldata is for round {arguments['round']}")
-    return arguments
+    return {**arguments, "sender": content["from"]}
 
 
-def _read_commitment(_: Node, __: str, history: RoundHistory, event: Event) -> None:
+def _read_commitment(node: Node, ledger: str, history: RoundHistory, event: Event) -> None:
+    _once(history, event, history.seal, history.verdicts, history.final, history.voided)
     arguments = event.arguments
+    sender, signature = _authority(node, ledger, event)
     history.commitments.append(
         Commitment(
             index=int(arguments["index"]),
             update_root=bytes(arguments["updateRoot"]),
             tokens=int(arguments["tokens"]),
             deadline=int(arguments["deadline"]),
-            signature=None,
+            signature=signature,
             transaction=event.transaction,
             block=event.block,
+            sender=sender,
         )
     )
 
 
+def _authority(node: Node, ledger: str, event: Event) -> tuple[str | None, bytes | None]:
+    """Give who sent `commit`, or the signature in `commitFor`; neither where a contract is in between."""
+    content = node.transaction(event.transaction)
+    if content.get("to") != ledger:
+        return None, None
+    data = bytes(content["input"])
+    for name in ("commit", "commitFor"):
+        types = [item["type"] for item in _functions()[name]["inputs"]]
+        if data[:4] != _selector(name):
+            continue
+        if name == "commit":
+            return str(content["from"]), None
+        try:
+            signature = bytes(decode(types, data[4:])[-1])
+        except (DecodingError, ValueError, OverflowError):
+            return None, None
+        return None, _compact(signature)
+    return None, None
+
+
+def _compact(signature: bytes) -> bytes | None:
+    """Turn r || s || v of an ordinary key into EIP-2098's 64 bytes."""
+    if len(signature) != 65 or signature[64] not in (27, 28) or signature[32] >> 7:
+        return None
+    parity_and_s = int.from_bytes(signature[32:64], "big") | (signature[64] - 27) << 255
+    return signature[:32] + parity_and_s.to_bytes(32, "big")
+
+
 def _read_batch(node: Node, ledger: str, history: RoundHistory, event: Event) -> None:
+    _once(history, event, history.seal, history.verdicts, history.final, history.voided)
     arguments = decode_call(node, ledger, event.transaction, "commitBatch", history.round)
     try:
         items = decode_batch(int(arguments["members"]), bytes(arguments["items"]))
@@ -268,13 +344,19 @@ def _read_batch(node: Node, ledger: str, history: RoundHistory, event: Event) ->
 
 
 def _read_seal(_: Node, __: str, history: RoundHistory, event: Event) -> None:
+    _once(history, event, history.seal, history.verdicts, history.final, history.voided)
     arguments = event.arguments
     history.seal = Seal(
-        int(arguments["presence"]), bytes(arguments["accumulator"]), int(arguments["sealBlock"])
+        presence=int(arguments["presence"]),
+        accumulator=bytes(arguments["accumulator"]),
+        seal_block=int(arguments["sealBlock"]),
+        transaction=event.transaction,
+        block=event.block,
     )
 
 
 def _read_verdicts(node: Node, ledger: str, history: RoundHistory, event: Event) -> None:
+    _once(history, event, history.verdicts, history.final, history.voided)
     call = decode_call(node, ledger, event.transaction, "settle", history.round)
     history.verdicts = Verdicts(
         payload=bytes(call["payload"]),
@@ -284,10 +366,12 @@ def _read_verdicts(node: Node, ledger: str, history: RoundHistory, event: Event)
         record=bytes(event.arguments["record"]),
         transaction=event.transaction,
         block=event.block,
+        sender=str(call["sender"]),
     )
 
 
 def _read_final(_: Node, __: str, history: RoundHistory, event: Event) -> None:
+    _once(history, event, history.final, history.voided)
     history.final = Finalization(
         model_root=bytes(event.arguments["modelRoot"]),
         weights_digest=bytes(event.arguments["weightsDigest"]),
@@ -298,6 +382,7 @@ def _read_final(_: Node, __: str, history: RoundHistory, event: Event) -> None:
 
 
 def _read_void(_: Node, __: str, history: RoundHistory, event: Event) -> None:
+    _once(history, event, history.verdicts, history.final, history.voided)
     history.voided = Voiding(
         reason=int(event.arguments["reason"]),
         record=bytes(event.arguments["record"]),
@@ -335,3 +420,9 @@ def _events(contract: str) -> dict[bytes, dict[str, Any]]:
 @cache
 def _functions() -> dict[str, dict[str, Any]]:
     return {e["name"]: e for e in artifacts.load("ContributionLedger").abi if e["type"] == "function"}
+
+
+@cache
+def _selector(function: str) -> bytes:
+    types = [item["type"] for item in _functions()[function]["inputs"]]
+    return keccak(text=f"{function}({','.join(types)})")[:4]

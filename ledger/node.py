@@ -31,6 +31,7 @@ LOCAL_CHAIN_ID = 31337
 _T = TypeVar("_T")
 _TIP_WEI = 1_000_000_000
 _RETRIES = 4
+_DEPLOY_GAS = 15_000_000
 _RECEIPT_TIMEOUT_S = 120.0
 _LOCAL_ONLY = ("method not found", "does not exist", "not supported")
 
@@ -112,6 +113,10 @@ class Node:
         """True on the local-chain id, where the well-known test keys may be used."""
         return self.chain_id == LOCAL_CHAIN_ID
 
+    def client_version(self) -> str:
+        """Give what the node says it is."""
+        return str(self._ask(lambda: self.web3.client_version, "ask for the client version"))
+
     def block_number(self) -> int:
         """Give the number of the newest block."""
         return self._ask(lambda: int(self.web3.eth.block_number), "ask for the block number")
@@ -135,6 +140,13 @@ class Node:
         return self._ask(
             lambda: self.web3.eth.get_transaction(cast(Any, transaction_hash)), "read a transaction"
         )
+
+    def gas_used(self, transaction_hash: bytes) -> int:
+        """Give the gas that a mined transaction used, whole transaction."""
+        receipt = self._ask(
+            lambda: self.web3.eth.get_transaction_receipt(cast(Any, transaction_hash)), "read a receipt"
+        )
+        return int(receipt["gasUsed"])
 
     def logs(self, address: str, first_block: int = 0, last_block: int | None = None) -> list[LogReceipt]:
         """Give all logs of one contract, oldest first.
@@ -165,7 +177,7 @@ class Node:
         account: LocalAccount,
         function: Any = None,
         *,
-        gas: int | None = None,
+        local_gas: int | None = None,
         value_wei: int = 0,
         init_code: bytes | None = None,
     ) -> Sent:
@@ -178,7 +190,8 @@ class Node:
         Args:
             account: Who signs and pays.
             function: Bound contract function; None with `init_code`.
-            gas: Gas limit; estimated if None.
+            local_gas: Gas limit on a local chain, where gas has one meaning and an estimate costs
+                twenty executions; elsewhere, and if None, it is estimated.
             value_wei: Ether to send along, in wei.
             init_code: Code of a contract to create.
 
@@ -199,16 +212,15 @@ class Node:
         base_fee = int(self.block().get("baseFeePerGas", 0))
         transaction["maxPriorityFeePerGas"] = _TIP_WEI
         transaction["maxFeePerGas"] = 2 * base_fee + _TIP_WEI
-        if gas is None:
-            # In the pending block: what is valid only from the next block on must not be refused here.
+        # In the pending block: what is valid only from the next block on must not be refused here.
+        if local_gas is None or not self.is_local:
             estimated = self._ask(
                 lambda: self.web3.eth.estimate_gas(cast(Any, transaction), "pending"), action
             )
-            gas = estimated + estimated // 5
+            transaction["gas"] = estimated + estimated // 5
         else:
-            limited = cast(Any, {**transaction, "gas": gas})
-            self._ask(lambda: self.web3.eth.call(limited, "pending"), action)
-        transaction["gas"] = gas
+            transaction["gas"] = local_gas
+            self._ask(lambda: self.web3.eth.call(cast(Any, transaction), "pending"), action)
         transaction["nonce"] = self._ask(
             lambda: self.web3.eth.get_transaction_count(account.address, "pending"), "ask for the nonce"
         )
@@ -230,7 +242,8 @@ class Node:
             Its checksummed address and the transaction.
         """
         constructor = self.web3.eth.contract(abi=abi, bytecode=bytecode).constructor(*arguments)
-        sent = self.send(account, init_code=bytes.fromhex(constructor.data_in_transaction.removeprefix("0x")))
+        init_code = bytes.fromhex(constructor.data_in_transaction.removeprefix("0x"))
+        sent = self.send(account, init_code=init_code, local_gas=_DEPLOY_GAS)
         receipt = self._ask(lambda: self._wait(cast(Any, sent.hash)), "read a receipt")
         created = receipt["contractAddress"]
         if created is None:

@@ -185,9 +185,10 @@ class ChainRound:
             lanes_before=decision.evidence.lane_words,
             lanes_after=decision.after.lane_words,
         )
+        approvals = self._client.approvals(history, covered)
         roots = {c.index: c.update_root for c in history.commitments}
         for index in decision.weights.indices:
-            if not self._client.is_approved(history, covered, index, roots[index]):
+            if not approvals.is_approved(index, roots[index]):
                 raise DisagreementError(
                     f"round {self.number}: the ledger does not approve worker {index}'s update"
                 )

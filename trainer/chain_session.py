@@ -2,10 +2,47 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
+from ledger.client import LedgerClient
+from ledger.deployment import ledger_address
 from ledger.node import Node
+from trainer.config import load_config
+from trainer.errors import ConfigError
+from trainer.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class RunTarget:
+    """Which recorded run somebody asks about.
+
+    Attributes:
+        folder: A run's folder; None with an address.
+        rpc_url: Node to ask; empty for what the folder says.
+        ledger: Address of the ContributionLedger; empty for what the folder says.
+        blobs: Blob store; empty for what the folder says.
+    """
+
+    folder: Path | None = None
+    rpc_url: str = ""
+    ledger: str = ""
+    blobs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """An opened run, for reading.
+
+    Attributes:
+        client: Its ledger.
+        store: Its update files.
+    """
+
+    client: LedgerClient
+    store: BlobStore
 
 
 @contextmanager
@@ -30,3 +67,41 @@ def open_node(rpc_url: str, chain_folder: Path) -> Iterator[Node]:
         return
     with EmbeddedChain.open(chain_folder, clock=LogicalClock()) as chain:
         yield Node(EmbeddedProvider(RpcDispatcher(chain)))
+
+
+@contextmanager
+def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
+    """Open a run that was, or is being, recorded.
+
+    Args:
+        target: Where it is.
+
+    Yields:
+        The run, for reading.
+
+    Raises:
+        ConfigError: There is no run there, or no way to find its ledger.
+        LedgerError: The chain or the contract is not what it should be.
+    """
+    if target.folder is None:
+        if not target.rpc_url or not target.ledger:
+            raise ConfigError(
+                "which run? give its folder, or --rpc-url and --ledger",
+                hint="for instance `hallmark audit runs/demo`",
+            )
+        blobs = target.blobs or "blobs"
+        yield RecordedRun(LedgerClient(Node.connect(target.rpc_url), target.ledger), BlobStore(blobs))
+        return
+    folder = RunFolder(target.folder)
+    if not folder.config.exists():
+        raise ConfigError(
+            f"{folder.path} is not the folder of a run", hint="`hallmark run --out DIR` makes one"
+        )
+    config = load_config(folder.config)
+    rpc_url = target.rpc_url or config.chain.rpc_url
+    if not rpc_url and not folder.chain.exists():
+        raise ConfigError(f"{folder.path} holds no chain data; the run never started")
+    store = BlobStore(target.blobs or config.chain.blobs or str(folder.blobs))
+    with open_node(rpc_url, folder.chain) as node:
+        address = target.ledger or ledger_address(folder.deployment, node.chain_id)
+        yield RecordedRun(LedgerClient(node, address), store)

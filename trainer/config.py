@@ -103,11 +103,11 @@ class RunConfig:
         _require(self.inner.weight_decay >= 0, "inner.weight_decay", "must be at least 0")
         _require(self.inner.grad_clip > 0, "inner.grad_clip", "must be above 0")
         attack_named(self.attack.name)
-        try:
-            check_split(self.split)
-            task_factory(self.task)
-        except TaskError as error:
-            raise ConfigError(str(error), key="task or split", hint=error.hint) from error
+        for key, check in (("task", task_factory), ("split", check_split)):
+            try:
+                check(getattr(self, key))
+            except TaskError as error:
+                raise ConfigError(str(error), key=key, hint=error.hint) from error
 
     @property
     def malicious(self) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ class RunConfig:
     @property
     def train_digest(self) -> str:
         """sha256, in hex, of all that determines the training; not of `rounds`, `out` and `chain`."""
-        facts = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("rounds", "out", "chain")}
+        facts = {k: v for k, v in _facts(self).items() if k not in ("rounds", "out", "chain")}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:
@@ -140,7 +140,7 @@ PRESETS: dict[str, Mapping[str, object]] = {
         "root_samples": 220,
         "inner": {"steps": 10, "batch_size": 8, "lr": 1e-3},
     },
-    "digits_mlp": {"rounds": 20, "inner": {"steps": 10}},
+    "digits_mlp": {"rounds": 20, "inner": {"steps": 10, "lr": 3e-3, "warmup_steps": 0}},
 }
 """Defaults that differ from RunConfig's for one task; what a file says ranks above them."""
 
@@ -219,6 +219,18 @@ def _decode(kind: type[T], table: Mapping[str, object], where: str) -> T:
         raise ConfigError(
             f"{where.rstrip('.') or 'configuration'}: {error}", key=where.rstrip(".")
         ) from error
+
+
+def _facts(config: object) -> dict[str, object]:
+    """Give fields and values, nested; an int in a float's place becomes one, so that 0 and 0.0 agree."""
+    facts: dict[str, object] = {}
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            facts[name] = _facts(value)
+        else:
+            facts[name] = float(value) if hint is float else value
+    return facts
 
 
 def _check_types(config: object, where: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainer.attacks import Attack, AttackContext, CopiedRoot, Forged, ForgedBytes, attack_named
 from trainer.config import RunConfig
 from trainer.errors import CheckpointError, NumericError
-from trainer.quantise import quantise
+from trainer.quantise import Quantised, quantise
 from trainer.randomness import derive_seed, numpy_generator
 from trainer.tasks import ROOT, Metric, Task, TaskSetup, load_task
 from trainer.worker import FlatModel, FloatArray, ParameterShapes, Worker, evaluate
@@ -98,6 +98,8 @@ class Fleet:
         honest = self._train(self._honest, round_number, theta)
         done = {owner: self._honest_update(owner, gradient) for owner, gradient in honest.items()}
         for owner, own in self._train(self._cheats, round_number, theta).items():
+            if self._attack is None:
+                break
             context = AttackContext(
                 worker=owner,
                 round_number=round_number,
@@ -107,7 +109,7 @@ class Fleet:
                 memory=self._memories[owner],
                 rng=numpy_generator("attack", self.config.seed, owner, round_number),
             )
-            done[owner] = self._forged_update(context, done)
+            done[owner] = self._forged_update(self._attack, context, done)
         for owner, gradient in self._train(self._guard, round_number, theta).items():
             done[owner] = self._honest_update(owner, gradient)
         anchor = done.pop(ROOT, None)
@@ -180,35 +182,36 @@ class Fleet:
         return gradients
 
     def _honest_update(self, owner: int, gradient: FloatArray) -> WorkerUpdate | None:
-        try:
-            done = quantise(gradient, self._residuals.get(owner))
-        except NumericError:  # finite, but beyond what the format can say: absent, like a diverged one
+        done = _quantised(gradient, self._residuals.get(owner))
+        if done is None:
             return None
         self._residuals[owner] = done.residual
         return WorkerUpdate(owner, done.values, done.exponent, self._tokens)
 
     def _forged_update(
-        self, context: AttackContext, done: Mapping[int, WorkerUpdate | None]
+        self, attack: Attack, context: AttackContext, done: Mapping[int, WorkerUpdate | None]
     ) -> WorkerUpdate | None:
-        if self._attack is None:
-            return None
-        update = WorkerUpdate(
-            context.worker, np.zeros(0, dtype=np.int8), 0, self._tokens, attack=self._attack.name
-        )
-        match self._attack.act(context):
+        match attack.act(context):
             case CopiedRoot(victim):
                 original = done.get(victim)
                 if original is None:
                     return None
-                return replace(update, values=original.values, exponent=original.exponent, copies=victim)
+                return replace(original, worker=context.worker, attack=attack.name, copies=victim)
             case ForgedBytes(values, exponent):
-                return replace(update, values=values, exponent=exponent)
+                return WorkerUpdate(context.worker, values, exponent, self._tokens, attack.name)
             case Forged(gradient):
-                try:
-                    forged = quantise(gradient)
-                except NumericError:
+                forged = _quantised(gradient)
+                if forged is None:
                     return None
-                return replace(update, values=forged.values, exponent=forged.exponent)
+                return WorkerUpdate(context.worker, forged.values, forged.exponent, self._tokens, attack.name)
+
+
+def _quantised(gradient: FloatArray, residual: FloatArray | None = None) -> Quantised | None:
+    """Quantise, or give None for what the format cannot say: its owner is absent, like one that diverged."""
+    try:
+        return quantise(gradient, residual)
+    except NumericError:
+        return None
 
 
 def _take(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer.errors import TrainerError
 
@@ -89,7 +90,7 @@ class RunFolder:
         """Store the resolved configuration, TOML."""
         write_atomic(self.config, text)
 
-    def metric_lines(self) -> list[dict[str, object]]:
+    def metric_lines(self) -> list[dict[str, Any]]:
         """Read the metrics; a last line cut short by a crash is left out."""
         if not self.metrics.exists():
             return []
@@ -103,7 +104,7 @@ class RunFolder:
 
     def keep_metrics_until(self, round_: int) -> None:
         """Drop metric lines of rounds after `round_`; they will be written again."""
-        kept = [line for line in self.metric_lines() if int(str(line["round"])) <= round_]
+        kept = [line for line in self.metric_lines() if int(line["round"]) <= round_]
         write_atomic(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
     def add_metric(self, line: Mapping[str, object]) -> None:

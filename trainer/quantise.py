@@ -1,6 +1,7 @@
 """From a float pseudo-gradient to int8 values with one power-of-two scale, and what is lost for next time."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +9,13 @@ from numpy.typing import NDArray
 
 from trainer.errors import InputError, NumericError
 
+FloatArray = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
 LARGEST = 127
 MIN_EXPONENT = -64
 MAX_EXPONENT = 63
+BLOCK = 1 << 16
 
 
 class Quantised(NamedTuple):
@@ -27,7 +32,7 @@ class Quantised(NamedTuple):
     residual: NDArray[np.float32]
 
 
-def quantise(gradient: NDArray[np.float32], residual: NDArray[np.float32] | None = None) -> Quantised:
+def quantise(gradient: FloatArray, residual: FloatArray | None = None) -> Quantised:
     """Round `x = gradient + residual` to int8 with one exponent.
 
     `q = clip(rint(x / 2**e), -127, 127)`, half to even. e is the smallest exponent with `max|x| <= 127 *
@@ -53,21 +58,23 @@ def quantise(gradient: NDArray[np.float32], residual: NDArray[np.float32] | None
         raise InputError(f"gradient must be flat float32, got {gradient.dtype} {gradient.shape}")
     if residual is not None and (residual.dtype != np.float32 or residual.shape != gradient.shape):
         raise InputError(f"residual {residual.dtype} {residual.shape} does not fit gradient {gradient.shape}")
-    exact = gradient.astype(np.float64)
-    if residual is not None:
-        exact += residual
-    largest = float(np.max(np.abs(exact), initial=0.0))
+    largest = 0.0
+    for _, exact in _blocks(gradient, residual):
+        # max() of Python would lose a NaN.
+        largest = float(np.maximum(largest, np.max(np.abs(exact))))
     if not math.isfinite(largest):
         raise NumericError("the pseudo-gradient holds NaN or Inf", hint="lower the inner learning rate")
     exponent = _smallest_exponent(largest)
-    values, error = _round_at(exact, exponent)
     if exponent > MIN_EXPONENT:
-        finer_values, finer_error = _round_at(exact, exponent - 1)
-        if float(finer_error @ finer_error) < float(error @ error):
-            values, error, exponent = finer_values, finer_error, exponent - 1
-    if not values.any():
-        exponent = 0
-    return Quantised(values, exponent, error.astype(np.float32))
+        coarse, fine = (_squared_error(gradient, residual, e) for e in (exponent, exponent - 1))
+        exponent -= fine < coarse
+    values = np.empty(gradient.shape, dtype=np.int8)
+    rest = np.empty(gradient.shape, dtype=np.float32)
+    for part, exact in _blocks(gradient, residual):
+        rounded = _rounded(exact, exponent)
+        values[part] = rounded
+        rest[part] = exact - np.ldexp(rounded, exponent)
+    return Quantised(values, exponent if values.any() else 0, rest)
 
 
 def dequantise(values: NDArray[np.int8], exponent: int) -> NDArray[np.float32]:
@@ -85,7 +92,23 @@ def _smallest_exponent(largest: float) -> int:
     return exponent
 
 
-def _round_at(exact: NDArray[np.float64], exponent: int) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    scaled = np.ldexp(exact, -exponent)
-    values = np.clip(np.rint(scaled), -LARGEST, LARGEST)
-    return values.astype(np.int8), exact - np.ldexp(values, exponent)
+def _rounded(exact: Float64Array, exponent: int) -> Float64Array:
+    return np.clip(np.rint(np.ldexp(exact, -exponent)), -LARGEST, LARGEST)
+
+
+def _squared_error(gradient: FloatArray, residual: FloatArray | None, exponent: int) -> float:
+    total = 0.0
+    for _, exact in _blocks(gradient, residual):
+        error = exact - np.ldexp(_rounded(exact, exponent), exponent)
+        total += float(error @ error)
+    return total
+
+
+def _blocks(gradient: FloatArray, residual: FloatArray | None) -> Iterator[tuple[slice, Float64Array]]:
+    """Give `gradient + residual` exactly, in float64, block by block: a large model needs no large copies."""
+    for start in range(0, len(gradient), BLOCK):
+        part = slice(start, start + BLOCK)
+        exact = gradient[part].astype(np.float64)
+        if residual is not None:
+            exact += residual[part]
+        yield part, exact

@@ -1,9 +1,11 @@
 """What a run tells while it goes on, and what it leaves in metrics.jsonl."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from guard.gate import Status
+from trainer.errors import InputError
 from trainer.tasks import Metric
 
 PHASES = ("training", "guard", "ledger", "merge", "evaluation")
@@ -64,6 +66,38 @@ class RoundReport:
             "gas": self.gas,
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> "RoundReport":
+        """Read a line of metrics.jsonl that `as_json` made.
+
+        Raises:
+            InputError: It is no such line.
+        """
+        try:
+            metric = line["metric"]
+            return cls(
+                round_number=int(line["round"]),
+                metric=None if metric is None else _metric(metric),
+                statuses=tuple(Status[name.upper()] for name in line["statuses"]),
+                approved=tuple(map(bool, line["approved"])),
+                banned=tuple(map(bool, line["banned"])),
+                scores=tuple(line["scores"]),
+                llrs=tuple(line["evidence"]),
+                weights_q32=tuple(line["weights_q32"]),
+                anchor_weight_q32=int(line["anchor_weight_q32"]),
+                yardstick=int(line["yardstick"]),
+                model_root=bytes.fromhex(line["model_root"][2:]),
+                seed=bytes.fromhex(line["seed"][2:]),
+                gas=dict(line["gas"]),
+                seconds=dict(line["seconds"]),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"not a line of metrics.jsonl: {error!r}") from error
+
+
+def _metric(fields: Mapping[str, Any]) -> Metric:
+    return Metric(str(fields["name"]), float(fields["value"]), fields["name"] != "perplexity")
 
 
 class Observer(Protocol):

@@ -101,6 +101,7 @@ def simulate(
     config: RunConfig,
     defence: Defence = "gate",
     *,
+    seed_leaks: bool = False,
     on_round: Callable[[SimulatedRound], None] | None = None,
 ) -> SimulationResult:
     """Run a training without a chain.
@@ -110,6 +111,7 @@ def simulate(
         defence: "gate": guard, verdicts and weights as on the chain. "mean": the plain mean of all that is
             well-formed, no anchor. "honest_only": the plain mean of the honest workers, the oracle that knows
             who cheats.
+        seed_leaks: Attackers know the round's challenge before they commit, as if the projection were fixed.
         on_round: Called after each round, for progress.
 
     Returns:
@@ -122,11 +124,11 @@ def simulate(
     fleet = Fleet(config, with_attackers=defence != "honest_only", with_guard=defence == "gate")
     referee = _Gate(config) if defence == "gate" else _PlainMean(config)
     theta, momentum = fleet.theta, np.zeros_like(fleet.theta)
-    known_seed: bytes | None = None
     rounds: list[SimulatedRound] = []
     for round_number in range(1, config.rounds + 1):
-        work = fleet.train_round(round_number, theta, known_seed)
-        seed = challenge_seed(config.seed, round_number)  # only now: the work was done without knowing it
+        seed = challenge_seed(config.seed, round_number)
+        last_seed = challenge_seed(config.seed, round_number - 1) if round_number > 1 else None
+        work = fleet.train_round(round_number, theta, known_seed=seed if seed_leaks else last_seed)
         ruling = referee.rule(round_number, work, seed)
         theta, momentum = merge(
             theta,
@@ -135,7 +137,6 @@ def simulate(
             outer_lr_micro=config.gate.outer_lr_micro,
             outer_momentum_micro=config.gate.outer_momentum_micro,
         )
-        known_seed = seed
         rounds.append(_record(round_number, fleet.evaluate(theta), ruling))
         if on_round is not None:
             on_round(rounds[-1])

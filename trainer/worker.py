@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainer.errors import CheckpointError, InputError, NumericError, TaskError
-from trainer.randomness import torch_generator
+from trainer.randomness import derive_seed, torch_generator
 from trainer.tasks.base import Metric, Task
 
 FloatArray = NDArray[np.float32]
@@ -141,7 +141,9 @@ class Worker:
         generator = torch_generator("inner", self._seed, self.owner, round_number)
         self._model.load(theta)
         self._model.module.train()
-        with single_thread():
+        with single_thread(), torch.random.fork_rng(devices=[]):
+            # For models that draw by themselves, as dropout does.
+            torch.manual_seed(derive_seed("model draws", self._seed, self.owner, round_number))
             for _ in range(self._inner.steps):
                 self._step(generator)
         gradient: FloatArray = theta - self._model.read()

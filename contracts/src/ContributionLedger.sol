@@ -15,6 +15,7 @@ import {Cohort} from "./libraries/Cohort.sol";
 import {ContributionBatch} from "./libraries/ContributionBatch.sol";
 import {Gate} from "./libraries/Gate.sol";
 import {GateConstants} from "./libraries/GateConstants.sol";
+import {Lanes} from "./libraries/Lanes.sol";
 import {RoundDigests} from "./libraries/RoundDigests.sol";
 import {RoundState, RoundStates, Stage} from "./libraries/RoundState.sol";
 
@@ -62,6 +63,9 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     int256 private immutable _scoreAbove;
     uint256 private immutable _aliveFactor;
 
+    /// @dev Slots 0..63: a word's slot is its number. The guard, last in the cohort, is never judged: where it is alone in the
+    ///      last word, that word is zero for ever and never touched.
+    uint256[64] private _lanes;
     RoundState private _state;
     bytes32 public override parentModel;
     /// @dev Holds an older round's bitmap until the current round's first commitment, and in a full round.
@@ -268,7 +272,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         s.yardstickBefore = current.yardstick();
         _requireRequested(round, payload);
 
-        uint256[] memory words = Reputation(reputation).lanes();
+        uint256[] memory words = _readLanes();
         s.lanesBeforeHash = RoundDigests.lanesHash(words);
         (s.approved, s.yardstickAfter) =
             Gate.judge(_rules(), round, _members, s.presence, payload, s.yardstickBefore, words);
@@ -277,7 +281,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         bytes32 record = RoundDigests.settled(accumulator, s);
         recordOf[round] = record;
         _state = current.settledNow(s.yardstickAfter, s.approved != 0);
-        Reputation(reputation).record(words);
+        _writeLanes(words);
         emit RoundSettled(round, s.approved, uint32(s.yardstickAfter), s.seed, record);
     }
 
@@ -401,6 +405,11 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     /// @inheritdoc IContributionLedger
     function presence() external view override returns (uint256) {
         return _presenceIn(_state);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function laneWord(uint256 word) external view override returns (uint256) {
+        return word < _lanes.length ? _lanes[word] : 0;
     }
 
     /// @inheritdoc IERC165
@@ -539,6 +548,27 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             revert ContributionLedgerSeedMissed(uint64(_lastSeedBlock(current)));
         }
         return RoundDigests.seed(run, current.round(), accumulator, blockhash(source));
+    }
+
+    /// @dev All lane words. Without bounds checks, as `_writeLanes`.
+    function _readLanes() private view returns (uint256[] memory words) {
+        words = new uint256[](Lanes.wordsFor(_members));
+        uint256 count = Lanes.wordsFor(_members - 1);
+        assembly ("memory-safe") {
+            for { let i := 0 } lt(i, count) { i := add(i, 1) } {
+                mstore(add(add(words, 0x20), shl(5, i)), sload(add(_lanes.slot, i)))
+            }
+        }
+    }
+
+    /// @dev Writing a word that has not changed costs 100 gas; comparing first would cost more.
+    function _writeLanes(uint256[] memory words) private {
+        uint256 count = Lanes.wordsFor(_members - 1);
+        assembly ("memory-safe") {
+            for { let i := 0 } lt(i, count) { i := add(i, 1) } {
+                sstore(add(_lanes.slot, i), mload(add(add(words, 0x20), shl(5, i))))
+            }
+        }
     }
 
     /// @dev Refuses "unavailable" where the run has a data-request contract and it does not say so.

@@ -8,50 +8,29 @@ import {IReputation, ReputationView} from "./interfaces/IReputation.sol";
 import {Cohort} from "./libraries/Cohort.sol";
 import {Lanes} from "./libraries/Lanes.sol";
 
-/// @title  Packed reputation of one run's cohort.
+/// @title  Reputation of one run's cohort.
 /// @notice See {IReputation}.
+/// @dev    A reader without storage. The lanes are in the ledger, where a settlement reads and writes them in place; there is
+///         no function anywhere that takes a lane from outside.
 contract Reputation is IReputation, ERC165 {
     address public immutable override ledger;
     address private immutable _cohort;
     int256 private immutable _banFrom;
-    uint256 private immutable _words;
 
-    /// @dev Slots 0..63. A fixed array, so that a word's slot is its number.
-    uint256[64] private _lanes;
-
-    /// @dev Created by a ledger, which becomes the only writer.
+    /// @dev Created by the ledger that it reads.
     /// @param cohort_  The run's cohort.
     /// @param banFrom_ Evidence from which a member is banned, in 1/1024 nat.
     constructor(address cohort_, int256 banFrom_) {
         ledger = msg.sender;
         _cohort = cohort_;
         _banFrom = banFrom_;
-        _words = Lanes.wordsFor(Cohort.size(cohort_));
-    }
-
-    /// @notice Replaces all lanes by those after a round.
-    /// @dev    Only for the ledger, which has just computed them from `lanes()` and the posted words.
-    /// @param  words All lane words.
-    function record(uint256[] calldata words) external {
-        if (msg.sender != ledger) revert ReputationNotLedger(msg.sender);
-        uint256 count = _words;
-        if (words.length != count) revert ReputationWrongLength(words.length, count);
-        assembly ("memory-safe") {
-            // Without the bounds checks; writing an unchanged word costs 100 gas and no more.
-            for { let i := 0 } lt(i, count) { i := add(i, 1) } {
-                sstore(add(_lanes.slot, i), calldataload(add(words.offset, shl(5, i))))
-            }
-        }
     }
 
     /// @inheritdoc IReputation
     function lanes() external view override returns (uint256[] memory words) {
-        uint256 count = _words;
-        words = new uint256[](count);
-        assembly ("memory-safe") {
-            for { let i := 0 } lt(i, count) { i := add(i, 1) } {
-                mstore(add(add(words, 0x20), shl(5, i)), sload(add(_lanes.slot, i)))
-            }
+        words = new uint256[](Lanes.wordsFor(Cohort.size(_cohort)));
+        for (uint256 i = 0; i < words.length; ++i) {
+            words[i] = IContributionLedger(ledger).laneWord(i);
         }
     }
 
@@ -80,7 +59,7 @@ contract Reputation is IReputation, ERC165 {
     }
 
     function _at(uint256 index) private view returns (ReputationView memory reputation) {
-        uint256 lane = Lanes.laneOf(_lanes[index / Lanes.PER_WORD], index);
+        uint256 lane = Lanes.laneOf(IContributionLedger(ledger).laneWord(index / Lanes.PER_WORD), index);
         reputation.ema = Lanes.ema(lane);
         reputation.llr = Lanes.llr(lane);
         reputation.accepted = Lanes.accepted(lane);

@@ -261,6 +261,18 @@ class EmbeddedChain:
                 does not follow the rules, or does not follow the head.
         """
         with self.reading():
+            if block.header.parent_hash != self.head().hash:
+                raise TransactionRefusedError(
+                    f"block {block.number} does not import: its parent is not the head"
+                )
+            for index, transaction in enumerate(block.transactions):
+                # py-evm executes a transaction of another chain without a word.
+                if transaction.chain_id != self.genesis.chain_id:
+                    raise TransactionRefusedError(
+                        f"block {block.number} does not import: transaction {index} is for another chain",
+                        index=index,
+                        transaction_hash=transaction.hash,
+                    )
             try:
                 with self.store.block() as write:
                     imported = self._chain.import_block(block).imported_block
@@ -403,10 +415,13 @@ class EmbeddedChain:
             BlockUnknownError: There is no such block.
         """
         with self.reading():
+            # Never by a look-up of the hash itself: contract code lives under its hash in the same
+            # store, and code may be the encoding of a header that never was.
+            number = block if isinstance(block, int) else self.logs.block_number(block)
+            if number is None:
+                raise BlockUnknownError(block)
             try:
-                if isinstance(block, int):
-                    return self._chain.get_canonical_block_header_by_number(BlockNumber(block))
-                return self._chain.get_block_header_by_hash(Hash32(block))
+                return self._chain.get_canonical_block_header_by_number(BlockNumber(number))
             except (HeaderNotFound, ValidationError) as error:
                 raise BlockUnknownError(block) from error
 

@@ -2,9 +2,21 @@
 
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from ledger.chain.errors import ChainLockedError, StorageError
+
+_held: "weakref.WeakSet[DirectoryLock]" = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    # A forked child shares the lock; it must not keep it alive after the parent was killed.
+    for lock in tuple(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class DirectoryLock:
@@ -36,13 +48,14 @@ class DirectoryLock:
             raise ChainLockedError(directory, pid) from error
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
-        self._held = True
+        self._is_held = True
+        _held.add(self)
 
     def release(self) -> None:
         """Let go of the directory; doing so twice is harmless."""
         # The file stays: removing it would let two processes lock two different files of one name.
-        if self._held:
-            self._held = False
+        if self._is_held:
+            self._is_held = False
             os.close(self._fd)
 
 

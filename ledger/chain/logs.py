@@ -15,7 +15,7 @@ _NARROW_BLOCKS: Final = 64
 _SCHEMA: Final = (
     """CREATE TABLE IF NOT EXISTS blocks (
         number INTEGER PRIMARY KEY,
-        hash BLOB NOT NULL
+        hash BLOB NOT NULL UNIQUE
     )""",
     # The primary key is the order of eth_getLogs, and the tail of every secondary index.
     """CREATE TABLE IF NOT EXISTS logs (
@@ -156,6 +156,11 @@ class LogIndex:
         if len(rows) > limit:
             raise TooManyLogsError(limit)
         return [_stored_log(row) for row in rows]
+
+    def block_number(self, block_hash: bytes) -> int | None:
+        """Give the number of a block by its hash, or None if there is no such block."""
+        row = self._store.query("SELECT number FROM blocks WHERE hash = ?", (block_hash,)).fetchone()
+        return None if row is None else int(row[0])
 
     def count_before(self, block_number: int, transaction_index: int) -> int:
         """Give the number of logs of a block that earlier transactions wrote."""

@@ -25,6 +25,7 @@ from ledger.chain.errors import (
     ChainError,
     ChainInputError,
     TooManyLogsError,
+    TransactionRefusedError,
 )
 from ledger.chain.fees import SUGGESTED_TIP_WEI, fee_history
 from ledger.chain.filters import FilterTable, TooManyFiltersError
@@ -51,7 +52,8 @@ class RpcLimits:
     """What one request may cost.
 
     Attributes:
-        call_gas: Most gas of eth_call.
+        call_gas: Most gas of eth_call and of what eth_estimateGas tries; the machine does
+            some millions of gas in a second, and one call holds up the chain.
         logs: Most logs of one answer.
         filters: Most polling filters at a time.
         batch_transactions: Most transactions of hallmark_sendRawTransactions.
@@ -86,6 +88,11 @@ class RpcDispatcher:
         self.limits = limits or RpcLimits()
         self._filters = FilterTable(limit=self.limits.filters)
         self._methods = self._table()
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """Names of all methods."""
+        return frozenset(self._methods)
 
     def handle(self, method: str, parameters: Sequence[Json]) -> Json:
         """Answer one request.
@@ -311,7 +318,12 @@ class RpcDispatcher:
     def _send_batch(self, raws: tuple[bytes, ...]) -> Json:
         if not raws:
             raise ParamError("at least one transaction expected")
-        return [hex_data(transaction.hash) for transaction in self.chain.mine(raws).block.transactions]
+        try:
+            mined = self.chain.mine(raws)
+        except TransactionRefusedError as error:
+            message = f"{_with_hint(error)}; transaction {error.index} of the batch, none was executed"
+            raise RpcError(params.SERVER_ERROR, message, {"index": hex(error.index)}) from error
+        return [hex_data(transaction.hash) for transaction in mined.block.transactions]
 
     # State
 
@@ -341,7 +353,8 @@ class RpcDispatcher:
     def _estimate(self, request: CallRequest, reference: BlockRef = params.PENDING) -> Json:
         # An estimate is for the next block, so that is its default context.
         self._check_chain_id(request)
-        return hex(estimate_gas(self.chain, self.resolve(reference), request.call))
+        header = self.resolve(reference)
+        return hex(estimate_gas(self.chain, header, request.call, gas_cap=self.limits.call_gas))
 
     def _check_chain_id(self, request: CallRequest) -> None:
         if request.chain_id not in (None, self.chain.genesis.chain_id):
@@ -387,7 +400,9 @@ class RpcDispatcher:
             "nonce": nonce,
             "value": call.value,
             "data": call.data,
-            "gas": call.gas if call.gas is not None else estimate_gas(self.chain, header, call),
+            "gas": call.gas
+            if call.gas is not None
+            else estimate_gas(self.chain, header, call, gas_cap=self.limits.call_gas),
             "maxFeePerGas": max_fee,
             "maxPriorityFeePerGas": tip,
             "accessList": [

@@ -107,13 +107,26 @@ def actor(number: int) -> Actor:
     return Actor(FIRST_MEMBER_KEY + 2 * number, FIRST_MEMBER_KEY + 2 * number + 1)
 
 
+class CachedKeysBackend(PyEVMBackend):
+    """A py-evm backend that does not derive all addresses again for each transaction."""
+
+    _lookup: dict[bytes, keys.PrivateKey] | None = None
+
+    @property
+    def _key_lookup(self) -> dict[bytes, keys.PrivateKey]:
+        if self._lookup is None or len(self._lookup) != len(self.account_keys):
+            self._lookup = {key.public_key.to_canonical_address(): key for key in self.account_keys}
+        return self._lookup
+
+
 class TestChain:
     """An in-process chain on py-evm's newest fork."""
 
     __test__ = False
 
     def __init__(self, members: int = 16) -> None:
-        self.tester = EthereumTester(PyEVMBackend(num_accounts=FIRST_MEMBER_KEY + 2 * members + 2))
+        genesis = PyEVMBackend.generate_genesis_state(num_accounts=FIRST_MEMBER_KEY + 2 * members)
+        self.tester = EthereumTester(CachedKeysBackend(genesis_state=genesis))
         self.web3 = Web3(EthereumTesterProvider(self.tester))
         self.chain_id = self.web3.eth.chain_id
 

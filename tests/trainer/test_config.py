@@ -143,6 +143,11 @@ def test_train_digest_ignores_what_does_not_change_the_training() -> None:
         assert other.train_digest != config.train_digest
 
 
+def test_train_digest_does_not_tell_zero_from_zero_point_zero() -> None:
+    whole = RunConfig(inner=InnerConfig(weight_decay=0))
+    assert whole.train_digest == RunConfig(inner=InnerConfig(weight_decay=0.0)).train_digest
+
+
 def test_load_config_reads_a_file_and_wraps_what_goes_wrong(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("workers = 3")

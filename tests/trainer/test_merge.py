@@ -1,5 +1,6 @@
 import math
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,11 +113,9 @@ def test_merge_matches_torch_nesterov() -> None:
     assert np.allclose(theta, parameter.detach().numpy(), atol=1e-6)
 
 
-def test_merge_reads_a_memory_map(tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_merge_reads_a_memory_map(tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
-    path = Path(str(tmp_path)) / "values"
+    path = tmp_path / "values"
     values = rng.integers(-127, 128, 3000, dtype=np.int8)
     path.write_bytes(bytes(96) + values.tobytes())
     mapped = np.memmap(path, dtype=np.int8, mode="r", offset=96)
@@ -133,7 +132,7 @@ def test_merge_reads_a_memory_map(tmp_path: object) -> None:
         Weighted(np.zeros(4, dtype=np.int8), 64, 1),
         Weighted(np.zeros(4, dtype=np.int8), 0, -1),
         Weighted(np.zeros(4, dtype=np.int8), 0, 1 << 41),
-        Weighted(np.zeros(4, dtype=np.int16), 0, 1),  # type: ignore[arg-type]
+        Weighted(np.zeros(4, dtype=np.int16), 0, 1),
     ],
 )
 def test_merge_refuses_a_term_that_does_not_fit(term: Weighted) -> None:

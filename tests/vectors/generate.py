@@ -1,7 +1,8 @@
 """Writes hallmark_v1.json from the literal spec: python -m tests.vectors.generate.
 
-Integers that may not fit in 53 bits, and all bytes, are 0x-prefixed hex. Values of updates are written as recipes
-(see :func:`expand`), so that every language can rebuild them. A test regenerates the file and compares the text.
+Integers that may not fit in 53 bits, and all bytes, are 0x-prefixed hex. Values of updates are written as
+recipes (see :func:`expand`), so that every language can rebuild them. A test regenerates the file and
+compares the text.
 """
 
 import json
@@ -100,7 +101,11 @@ def updates() -> list[Json]:
         ("one segment, filled", header_of(8192, 63), drawn("full", 8192)),
         ("two segments, one value in the second", header_of(8193, -64), drawn("two", 8193)),
         ("three segments", header_of(20000), drawn("three", 20000)),
-        ("five segments, largest run and round", header_of(40960, run=2**64 - 1, round=2**32 - 1), drawn("5", 40960)),
+        (
+            "five segments, largest run and round",
+            header_of(40960, run=2**64 - 1, round=2**32 - 1),
+            drawn("5", 40960),
+        ),
         ("all zero", header_of(9000, 0), cycle([0], 9000)),
     ]
     out = []
@@ -123,7 +128,7 @@ def updates() -> list[Json]:
 
 
 def malformed() -> list[Json]:
-    """Each case: an update file, cut or grown to ``size``, then bytes replaced; and the rule it breaks (0: none)."""
+    """Each case: an update file, cut to ``size``, then bytes replaced; and the rule it breaks, or 0."""
     header = header_of(10000)
     recipe = drawn("malformed", 10000)
     size = update.HEADER_BYTES + 2 * 8192
@@ -204,7 +209,9 @@ def signs() -> list[Json]:
         {
             "seed": h(seed),
             "columns": [{"i": i, "minus": packed_signs(sketch.column_signs(seed, i))} for i in (0, 9, 15)],
-            "rows": [{"b": hex(b), "minus": packed_signs(sketch.row_signs(seed, b))} for b in (0, 1, 257, 2**40)],
+            "rows": [
+                {"b": hex(b), "minus": packed_signs(sketch.row_signs(seed, b))} for b in (0, 1, 257, 2**40)
+            ],
         }
         for seed in (bytes(32), SEEDS[0])
     ]
@@ -255,7 +262,11 @@ def sketches() -> list[Json]:
         ("all -127", SEEDS[2], cycle([-127], 3 * 8192)),
         ("alternating", SEEDS[1], cycle([127, -127], 2 * 8192)),
         ("zero", SEEDS[0], cycle([0], 8192)),
-        ("largest sum at output 200", SEEDS[0], {"kind": "aligned", "seed": h(SEEDS[0]), "output": 200, "n": 16384}),
+        (
+            "largest sum at output 200",
+            SEEDS[0],
+            {"kind": "aligned", "seed": h(SEEDS[0]), "output": 200, "n": 16384},
+        ),
     ]
     out = []
     for name, seed, recipe in cases:
@@ -305,7 +316,9 @@ def spec_json(spec: gate.GateSpec) -> Json:
 def specs() -> list[Json]:
     cases = [
         gate.GateSpec(),
-        gate.GateSpec(evidenceMin=-(2**31), evidenceMax=2**31 - 1, scoreAbove=-(2**31), settleWindowS=2**32 - 1),
+        gate.GateSpec(
+            evidenceMin=-(2**31), evidenceMax=2**31 - 1, scoreAbove=-(2**31), settleWindowS=2**32 - 1
+        ),
         gate.GateSpec(evidenceFloor=-8193),
         gate.GateSpec(yardstickKeep=10),
         gate.GateSpec(acceptBelow=0),
@@ -333,7 +346,9 @@ def lanes() -> list[Json]:
         gate.Lane(-1, -1, 1, 1, 1),
     ]
     cases += [gate.unpack_lane(draw.bits(64)) for _ in range(12)]
-    return [{"lane": dict(zip(c._fields, c, strict=True)), "packed": f"0x{gate.pack_lane(c):016x}"} for c in cases]
+    return [
+        {"lane": dict(zip(c._fields, c, strict=True)), "packed": f"0x{gate.pack_lane(c):016x}"} for c in cases
+    ]
 
 
 class Rounds:
@@ -495,7 +510,9 @@ def rounds() -> tuple[list[Json], list[Json]]:
             )
         ],
     )
-    game.play(2, committed(code, top, 63), [committed(code, top, e) for e in range(-2, 64, 6)] + [gate.Posted(0)])
+    game.play(
+        2, committed(code, top, 63), [committed(code, top, e) for e in range(-2, 64, 6)] + [gate.Posted(0)]
+    )
     game.play(3, committed(code, 1, -64), [committed(code, 1, e) for e in range(-64, 8, 6)])
     game.play(4, committed(code, 0, 63), [committed(code, 1, -64)] * 6 + [committed(code, 0, 0)] * 6)
     games.append(game)
@@ -509,7 +526,9 @@ def rounds() -> tuple[list[Json], list[Json]]:
             round_number,
             anchor,
             [
-                gate.Posted(0) if i % 17 == 5 else committed(draw.near(anchor.code, 100), 10**9 + draw.bits(30), -12)
+                gate.Posted(0)
+                if i % 17 == 5
+                else committed(draw.near(anchor.code, 100), 10**9 + draw.bits(30), -12)
                 for i in range(255)
             ],
         )
@@ -550,7 +569,9 @@ def rounds() -> tuple[list[Json], list[Json]]:
 
     gates = [case for game in games for case in game.cases]
     weighed = [case for game in games for case in game.weights if not game.name.startswith("largest")]
-    large = [case | {"pairs": None} for game in games for case in game.weights if game.name.startswith("largest")]
+    large = [
+        case | {"pairs": None} for game in games for case in game.weights if game.name.startswith("largest")
+    ]
     return gates, weighed + large
 
 
@@ -567,7 +588,7 @@ def medians() -> list[Json]:
 
 
 def models() -> list[Json]:
-    """Parameters and momentum are float32 whose bits are the little-endian words of a byte stream, NaN and all."""
+    """Parameters and momentum are float32 whose bits are a byte stream, little-endian, NaN and all."""
     out = []
     for length in (1, 2048, 2049, 5000):
         parameters_seed, momentum_seed = sha256(b"p%d" % length).digest(), sha256(b"m%d" % length).digest()

@@ -299,6 +299,10 @@ interface IContributionLedger is IERC165 {
     /// @notice Gives the bitmap with all members' bits set.
     function full() external view returns (uint256 bitmap);
 
+    /// @notice Gives one word of reputation lanes, docs/spec/gate.md; `IReputation` reads them for people and contracts.
+    /// @param  word Number of the word: member i has lane i mod 4 of word i div 4. Zero beyond the cohort.
+    function laneWord(uint256 word) external view returns (uint256 lanes);
+
     /// @notice Run id, chosen by the operator.
     function run() external view returns (uint64);
 
@@ -314,7 +318,7 @@ interface IContributionLedger is IERC165 {
     /// @notice Registry that sealed the cohort.
     function registry() external view returns (address);
 
-    /// @notice Reputation that this ledger writes.
+    /// @notice Reputation of the cohort, created by this ledger.
     function reputation() external view returns (address);
 
     /// @notice Data-request contract; zero if the run has none.

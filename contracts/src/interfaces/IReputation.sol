@@ -27,11 +27,6 @@ struct ReputationView {
 interface IReputation is IERC165 {
     /// @notice Thrown when an identity is not in the cohort.
     error ReputationUnknownMember(address identity);
-    /// @notice Thrown when somebody other than the ledger writes.
-    error ReputationNotLedger(address caller);
-    /// @notice Thrown when the number of words is not the cohort's.
-    error ReputationWrongLength(uint256 words, uint256 expected);
-
     /// @notice Gives a member's reputation.
     /// @param  identity Cold owner's address, as registered.
     function reputationOf(address identity) external view returns (ReputationView memory reputation);
@@ -45,6 +40,6 @@ interface IReputation is IERC165 {
     /// @notice Gives all identities in cohort order, the guard last.
     function members() external view returns (address[] memory identities);
 
-    /// @notice Gives the only account that can write: the ledger that created this contract.
+    /// @notice Gives the ledger that created this contract and holds the lanes.
     function ledger() external view returns (address);
 }

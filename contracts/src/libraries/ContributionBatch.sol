@@ -47,13 +47,13 @@ library ContributionBatch {
 
     /// @notice Checks a batch's signatures and appends its contributions, from the lowest member up.
     /// @dev    In assembly because this loop is most of what a round costs: each contribution is 3,000 gas for ecrecover,
-    ///         about 1,650 for its calldata, and what is written here. All hashing works in one buffer, the constant
-    ///         fields written once:
-    ///         0x000 accumulator | 0x020 digest | 0x040 v | 0x060 r | 0x080 s      (keccak of the first two words;
-    ///                                                                             ecrecover of the last four)
-    ///         0x0a0 TYPE_HASH | run | round | worker | specDigest | parentModel | updateRoot | tokens | deadline
-    ///         0x1c0 30 bytes unused, 0x1901 | 0x1e0 domain separator | 0x200 struct hash
-    ///         ecrecover gives no data for a bad signature, hence the look at returndatasize.
+    ///         about 1,650 for its calldata, and what is written here.
+    ///         The message is hashed in one buffer whose constant fields are written once:
+    ///         0x000 TYPE_HASH | run | round | worker | specDigest | parentModel | updateRoot | tokens | deadline
+    ///         0x120 30 bytes unused, 0x1901 | 0x140 domain separator | 0x160 struct hash
+    ///         ecrecover reads digest, v, r, s from 0x00..0x80 and writes over v; the two words that Solidity keeps at 0x40
+    ///         and 0x60 are put back at the end. For a signature that recovers to nobody it writes nothing: then v is left,
+    ///         27 or 28, which is no member's signer.
     /// @param  m           Shared fields.
     /// @param  accumulator Accumulator before the batch.
     /// @param  members     Bitmap of the members in the batch; all below the cohort's size.
@@ -69,49 +69,54 @@ library ContributionBatch {
         bytes calldata items
     ) internal view returns (bytes32 next, Mismatch memory wrong) {
         bytes32 typeHash = TYPE_HASH;
+        next = accumulator;
         assembly ("memory-safe") {
-            let buffer := mload(0x40)
-            let message := add(buffer, 0x0a0)
-            mstore(buffer, accumulator)
+            let free := mload(0x40)
+            let message := free
             mstore(message, typeHash)
-            mstore(add(buffer, 0x0c0), mload(add(m, 0x20))) // run
-            mstore(add(buffer, 0x0e0), mload(add(m, 0x40))) // round
-            mstore(add(buffer, 0x120), mload(add(m, 0x60))) // specDigest
-            mstore(add(buffer, 0x140), mload(add(m, 0x80))) // parentModel
-            mstore(add(buffer, 0x1a0), mload(add(m, 0xa0))) // deadline
-            mstore(add(buffer, 0x1c0), 0x1901)
-            mstore(add(buffer, 0x1e0), mload(m)) // domainSeparator
+            mstore(add(message, 0x020), mload(add(m, 0x20))) // run
+            mstore(add(message, 0x040), mload(add(m, 0x40))) // round
+            mstore(add(message, 0x080), mload(add(m, 0x60))) // specDigest
+            mstore(add(message, 0x0a0), mload(add(m, 0x80))) // parentModel
+            mstore(add(message, 0x100), mload(add(m, 0xa0))) // deadline
+            mstore(add(message, 0x120), 0x1901)
+            mstore(add(message, 0x140), mload(m)) // domainSeparator
 
             let item := items.offset
             let entry := add(entries, 0x20)
             for { let left := members } left { left := shr(1, left) } {
                 if and(left, 1) {
-                    mstore(add(buffer, 0x100), shr(96, mload(entry))) // worker
-                    calldatacopy(add(buffer, 0x160), item, 32) // updateRoot
-                    mstore(add(buffer, 0x180), shr(192, calldataload(add(item, 32)))) // tokens
-                    mstore(add(buffer, 0x200), keccak256(message, 0x120))
-                    mstore(add(buffer, 0x020), keccak256(add(buffer, 0x1de), 0x42))
+                    mstore(add(message, 0x060), shr(96, mload(entry))) // worker
+                    mstore(add(message, 0x0c0), calldataload(item)) // updateRoot
+                    mstore(add(message, 0x0e0), shr(192, calldataload(add(item, 32)))) // tokens
+                    mstore(add(message, 0x160), keccak256(message, 0x120))
+                    let hash := keccak256(add(message, 0x13e), 0x42)
 
-                    let vs := calldataload(add(item, 72))
-                    let s := shr(1, shl(1, vs))
-                    mstore(add(buffer, 0x040), add(27, shr(255, vs)))
-                    calldatacopy(add(buffer, 0x060), add(item, 40), 32) // r
-                    mstore(add(buffer, 0x080), s)
-                    pop(staticcall(gas(), 1, add(buffer, 0x020), 0x80, 0x00, 0x20))
-                    let recovered := mul(mload(0x00), and(eq(returndatasize(), 0x20), iszero(gt(s, HALF_ORDER))))
-                    let signer := shr(96, mload(add(entry, 20)))
-                    if xor(recovered, signer) {
+                    let s := calldataload(add(item, 72))
+                    mstore(0x00, hash)
+                    mstore(0x20, add(27, shr(255, s)))
+                    mstore(0x40, calldataload(add(item, 40))) // r
+                    s := and(s, 0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff)
+                    mstore(0x60, s)
+                    pop(staticcall(gas(), 1, 0x00, 0x80, 0x20, 0x20))
+                    if or(xor(mload(0x20), shr(96, mload(add(entry, 20)))), gt(s, HALF_ORDER)) {
                         mstore(wrong, div(sub(entry, add(entries, 0x20)), 40))
-                        mstore(add(wrong, 0x20), signer)
-                        mstore(add(wrong, 0x40), recovered)
+                        mstore(add(wrong, 0x20), shr(96, mload(add(entry, 20))))
+                        mstore(
+                            add(wrong, 0x40),
+                            mul(mload(0x20), and(eq(returndatasize(), 0x20), iszero(gt(s, HALF_ORDER))))
+                        )
                         break
                     }
-                    mstore(buffer, keccak256(buffer, 0x40))
+                    mstore(0x00, next)
+                    mstore(0x20, hash)
+                    next := keccak256(0x00, 0x40)
                     item := add(item, ITEM_BYTES)
                 }
                 entry := add(entry, 40)
             }
-            next := mload(buffer)
+            mstore(0x40, free)
+            mstore(0x60, 0)
         }
     }
 }

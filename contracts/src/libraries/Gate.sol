@@ -24,26 +24,43 @@ library Gate {
         uint256 aliveFactor;
     }
 
-    /// @dev What one pass over the members carries along. A struct, since it does not fit on the stack.
-    struct Pass {
+    /// @dev The payload's header, and where the workers' fields are in the calldata.
+    struct Header {
         uint256 anchorCode;
         uint256 anchorNorm2;
         int256 anchorExponent;
-        // Calldata positions of the next present worker's fields.
-        uint256 codeAt;
-        uint256 normAt;
-        uint256 exponentAt;
-        // inc = floor((evidenceBase + evidenceStep * distance) / evidenceDivisor) - 2^64
-        uint256 evidenceBase;
-        uint256 evidenceStep;
-        // 256 - x: twice the distance that scores exactly x.
-        int256 medianDistance2;
-        // 256 - scoreAbove: twice the distance that is just too far.
-        int256 distance2Below;
+        int256 x;
         uint256 undelivered;
-        // Members of J in the low 16 bits, those that score x in the next 16, those below x in the next.
-        uint256 tally;
-        uint256 approved;
+        uint256 codesAt;
+        uint256 normsAt;
+        uint256 exponentsAt;
+    }
+
+    /// @dev What the pass over the members reads, the same for all of them. `_judgeAll` knows the offsets.
+    struct Measure {
+        uint256 anchorCode; // 0x000
+        // ceil(anchorNorm2 / aliveFactor) or 1: the smallest norm2 that is alive at the anchor's own exponent
+        uint256 minNorm2; // 0x020
+        int256 anchorExponent; // 0x040
+        uint256 undelivered; // 0x060
+        int256 banFrom; // 0x080
+        // 256 - x: twice the distance that scores exactly x
+        int256 medianDistance2; // 0x0a0
+        // evidence - evidenceMin = floor((base + step * distance) / evidenceDivisor) - 2^64, before it is clipped
+        uint256 base; // 0x0c0
+        uint256 step; // 0x0e0
+        uint256 evidenceDivisor; // 0x100
+        uint256 evidenceRange; // 0x120: evidenceMax - evidenceMin
+        int256 minLessFloor; // 0x140: evidenceMin - evidenceFloor
+        uint256 llrRange; // 0x160: 8191 - evidenceFloor
+        int256 evidenceFloor; // 0x180
+        int256 acceptBelow; // 0x1a0
+        // 256 - scoreAbove: twice the distance that is just too far
+        int256 distance2Below; // 0x1c0
+        uint256 lastRound; // 0x1e0: in its place in the lane
+        uint256 aliveFactor; // 0x200
+        uint256 anchorNorm2; // 0x220
+        int256 faultEvidence; // 0x240
     }
 
     uint256 internal constant HEADER_BYTES = 160;
@@ -115,25 +132,25 @@ library Gate {
             }
             if (members < 256 && presence >> members != 0) revert GateUnknownMember(presence, members);
             uint256 workers = presence & ((1 << (members - 1)) - 1);
-            Pass memory pass;
-            int256 x = _readHeader(pass, payload, workers, members);
-            yardstickAfter = _prepare(pass, rules, x, yardstick);
-            _judgeAll(pass, rules, round, workers, lanes);
+            Header memory header = _readHeader(payload, workers, members);
+            Measure memory measure;
+            (measure, yardstickAfter) = _measure(header, rules, round, yardstick);
+            uint256 tally;
+            (approved, tally) = _judgeAll(header, measure, workers, lanes);
 
-            uint256 judged = pass.tally & 0xffff;
-            uint256 equal = (pass.tally >> 16) & 0xffff;
-            uint256 below = pass.tally >> 32;
+            uint256 judged = tally & 0xffff;
+            uint256 equal = (tally >> 16) & 0xffff;
+            uint256 below = tally >> 32;
             if (judged == 0) {
                 // Nobody to measure by: the yardstick stays. The lanes of this pass did not use it.
-                if (x != 0) revert GateWrongMedian(x, 0, 0, 0);
+                if (header.x != 0) revert GateWrongMedian(header.x, 0, 0, 0);
                 yardstickAfter = yardstick;
             } else {
                 uint256 middle = (judged - 1) / 2;
                 if (equal == 0 || below > middle || below + equal <= middle) {
-                    revert GateWrongMedian(x, judged, below, equal);
+                    revert GateWrongMedian(header.x, judged, below, equal);
                 }
             }
-            approved = pass.approved;
         }
     }
 
@@ -143,10 +160,10 @@ library Gate {
         bitmap = uint256(bytes32(payload[64:96]));
     }
 
-    function _readHeader(Pass memory pass, bytes calldata payload, uint256 workers, uint256 members)
+    function _readHeader(bytes calldata payload, uint256 workers, uint256 members)
         private
         pure
-        returns (int256 x)
+        returns (Header memory header)
     {
         unchecked {
             uint256 count = Bits.count(workers);
@@ -175,151 +192,237 @@ library Gate {
             }
             int256 exponent = int8(uint8(tail >> 184));
             if (exponent < -64 || exponent > 63) revert GateExponentOutOfRange(members - 1, exponent);
-            x = int16(uint16(tail >> 168));
-            pass.anchorCode = anchorCode;
-            pass.anchorNorm2 = tail >> 192;
-            pass.anchorExponent = exponent;
-            pass.codeAt = start + HEADER_BYTES;
-            pass.normAt = start + HEADER_BYTES + 32 * count;
-            pass.exponentAt = start + HEADER_BYTES + 40 * count;
-            pass.undelivered = undelivered;
-            pass.medianDistance2 = 256 - x;
+            header.anchorCode = anchorCode;
+            header.anchorNorm2 = tail >> 192;
+            header.anchorExponent = exponent;
+            header.x = int16(uint16(tail >> 168));
+            header.undelivered = undelivered;
+            header.codesAt = start + HEADER_BYTES;
+            header.normsAt = start + HEADER_BYTES + 32 * count;
+            header.exponentsAt = start + HEADER_BYTES + 40 * count;
         }
     }
 
     /// @dev Computes the new yardstick and the two numbers from which all evidence of the round follows:
     ///      (m - 512 s) m = m (m - 131072) + 1024 m d for the distance d. `evidenceDivisor << 64` is added so that the
-    ///      numerator is positive (|m (m - 131072)| < 2^65) and the EVM's division, which rounds toward zero, rounds down.
-    function _prepare(Pass memory pass, Rules memory rules, int256 x, uint256 yardstick)
+    ///      numerator is positive (m (m - 131072) >= -2^32, evidenceMin <= 0) and the EVM's division, which rounds toward
+    ///      zero, rounds down.
+    function _measure(Header memory header, Rules memory rules, uint256 round, uint256 yardstick)
         private
         pure
-        returns (uint256 yardstickAfter)
+        returns (Measure memory measure, uint256 yardstickAfter)
     {
         unchecked {
             int256 m;
             if (yardstick == 0) {
-                m = 256 * x;
+                m = 256 * header.x;
             } else {
                 // Rounding toward zero instead of down is harmless: a negative quotient becomes 0 either way.
-                m = (int256(rules.yardstickKeep * (yardstick - 1)) + int256(rules.yardstickGain) * x)
+                m = (int256(rules.yardstickKeep * (yardstick - 1)) + int256(rules.yardstickGain) * header.x)
                     / int256(rules.yardstickDivisor);
             }
             if (m < 0) m = 0;
             yardstickAfter = uint256(m) + 1;
-            pass.evidenceBase = uint256(m * (m - 131072)) + (rules.evidenceDivisor << 64);
-            pass.evidenceStep = uint256(m << 10);
-            pass.distance2Below = 256 - rules.scoreAbove;
+            uint256 minNorm2 = (header.anchorNorm2 + rules.aliveFactor - 1) / rules.aliveFactor;
+            measure = Measure({
+                anchorCode: header.anchorCode,
+                minNorm2: minNorm2 == 0 ? 1 : minNorm2,
+                anchorExponent: header.anchorExponent,
+                undelivered: header.undelivered,
+                banFrom: rules.banFrom,
+                medianDistance2: 256 - header.x,
+                base: uint256(
+                    m * (m - 131072) - rules.evidenceMin * int256(rules.evidenceDivisor)
+                        + int256(rules.evidenceDivisor << 64)
+                ),
+                step: uint256(m << 10),
+                evidenceDivisor: rules.evidenceDivisor,
+                evidenceRange: uint256(rules.evidenceMax - rules.evidenceMin),
+                minLessFloor: rules.evidenceMin - rules.evidenceFloor,
+                llrRange: uint256(Lanes.LLR_MAX - rules.evidenceFloor),
+                evidenceFloor: rules.evidenceFloor,
+                acceptBelow: rules.acceptBelow,
+                distance2Below: 256 - rules.scoreAbove,
+                lastRound: (round & Lanes.LAST_ROUND_MASK) << Lanes.LAST_ROUND_SHIFT,
+                aliveFactor: rules.aliveFactor,
+                anchorNorm2: header.anchorNorm2,
+                faultEvidence: rules.faultEvidence
+            });
         }
     }
 
-    function _judgeAll(Pass memory pass, Rules memory rules, uint256 round, uint256 workers, uint256[] memory lanes)
+    /// @dev The pass over all members, in assembly: this loop decides what a settlement costs, and written in Solidity it
+    ///      takes three times the gas (bounds checks, function calls). What it computes for a member is docs/spec/gate.md,
+    ///      line by line. Constants are read from `measure` where they are needed, so that the loop's own variables stay on
+    ///      the stack; results gather in the scratch space (0x00 approved, 0x20 tally) for the same reason. A field that may
+    ///      not be as it is sets only bit 255 of the tally; the error is raised afterwards.
+    /// @return approved Bitmap of approved members.
+    /// @return tally    Members of J in the low 16 bits, those that score x in the next 16, those below x above.
+    function _judgeAll(Header memory header, Measure memory measure, uint256 workers, uint256[] memory lanes)
         private
         pure
+        returns (uint256 approved, uint256 tally)
     {
-        unchecked {
-            uint256 undelivered = pass.undelivered;
-            for (uint256 first = 0; workers >> first != 0; first += Lanes.PER_WORD) {
-                uint256 before = lanes[first / Lanes.PER_WORD];
-                uint256 word = before;
-                for (uint256 i = 0; i < Lanes.PER_WORD; ++i) {
-                    uint256 index = first + i;
-                    if ((workers >> index) & 1 == 0) continue;
-                    uint256 lane = Lanes.laneOf(before, i);
-                    uint256 next = (undelivered >> index) & 1 == 0
-                        ? _judgeDelivered(pass, rules, round, index, lane)
-                        : _judgeUndelivered(pass, rules, round, index, lane);
-                    word ^= (lane ^ next) << (i * 64);
+        uint256 codeAt = header.codesAt;
+        uint256 normAt = header.normsAt;
+        uint256 exponentAt = header.exponentsAt;
+        assembly ("memory-safe") {
+            mstore(0x00, 0)
+            mstore(0x20, 0)
+            let wordAt := add(lanes, 32)
+            let bit := 1
+            for { let left := workers } left { wordAt := add(wordAt, 32) } {
+                // The word is rotated by a lane at a time; after four it is back in order, each lane replaced.
+                let word := mload(wordAt)
+                for { let end := shl(4, bit) } xor(bit, end) { bit := shl(1, bit) } {
+                    let lane := and(word, 0xffffffffffffffff)
+                    if and(left, 1) {
+                        let llr := sar(242, shl(227, lane))
+                        let isJudged := slt(llr, mload(add(measure, 0x080))) // banFrom
+                        let norm2 := shr(192, calldataload(normAt))
+                        let exponent := signextend(0, byte(0, calldataload(exponentAt)))
+                        let isAlive := iszero(lt(norm2, mload(add(measure, 0x020)))) // minNorm2
+                        // Two rare cases behind one jump.
+                        if or(
+                            and(bit, mload(add(measure, 0x060))), // undelivered
+                            xor(exponent, mload(add(measure, 0x040))) // anchorExponent
+                        ) {
+                            switch and(bit, mload(add(measure, 0x060)))
+                            case 0 {
+                                // aliveFactor * norm2 * 4^k >= anchorNorm2 for k = exponent - anchorExponent. From |k| = 64
+                                // on more shifting changes nothing (aliveFactor * norm2 < 2^81, anchorNorm2 < 2^64).
+                                let own := mul(mload(add(measure, 0x200)), norm2)
+                                let k := sub(exponent, mload(add(measure, 0x040)))
+                                switch slt(k, 0)
+                                case 0 {
+                                    if gt(k, 64) { k := 64 }
+                                    isAlive := iszero(lt(shl(shl(1, k), own), mload(add(measure, 0x220))))
+                                }
+                                default {
+                                    k := sub(0, k)
+                                    if gt(k, 64) { k := 64 }
+                                    isAlive := iszero(lt(own, shl(shl(1, k), mload(add(measure, 0x220)))))
+                                }
+                                isAlive := and(isAlive, lt(0, norm2))
+                                if gt(add(exponent, 64), 127) { mstore(0x20, or(mload(0x20), shl(255, 1))) }
+                            }
+                            default {
+                                // Unavailable or malformed: nothing to score.
+                                if or(or(calldataload(codeAt), norm2), exponent) {
+                                    mstore(0x20, or(mload(0x20), shl(255, 1)))
+                                }
+                                if isJudged {
+                                    isJudged := 0
+                                    llr := add(llr, mload(add(measure, 0x240))) // faultEvidence
+                                    if slt(llr, mload(add(measure, 0x180))) { llr := mload(add(measure, 0x180)) }
+                                    if sgt(llr, 8191) { llr := 8191 }
+                                    if xor(and(lane, 0x1ffc0000000000), 0x1ffc0000000000) { lane := add(lane, shl(42, 1)) }
+                                    lane := or(
+                                        or(and(lane, 0x1fffffe0007fff), mload(add(measure, 0x1e0))),
+                                        shl(15, and(llr, 0x3fff))
+                                    )
+                                }
+                            }
+                        }
+                        if isJudged {
+                            // distance = popcount(code XOR anchorCode), as in `Bits.count`
+                            let distance := xor(calldataload(codeAt), mload(measure))
+                            distance := sub(
+                                distance,
+                                and(shr(1, distance), 0x5555555555555555555555555555555555555555555555555555555555555555)
+                            )
+                            distance := add(
+                                and(distance, 0x3333333333333333333333333333333333333333333333333333333333333333),
+                                and(shr(2, distance), 0x3333333333333333333333333333333333333333333333333333333333333333)
+                            )
+                            distance := and(
+                                add(distance, shr(4, distance)),
+                                0x0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
+                            )
+                            distance := add(
+                                byte(0, mul(distance, 0x0101010101010101010101010101010101010101010101010101010101010100)),
+                                byte(0, distance)
+                            )
+                            // In the tally: 1 above x, 2^16 + 1 at x, 2^32 + 1 below x (farther than x).
+                            let off := sub(shl(1, distance), mload(add(measure, 0x0a0)))
+                            mstore(0x20, add(mload(0x20), or(1, or(shl(16, iszero(off)), shl(32, sgt(off, 0))))))
+
+                            // llr - evidenceFloor from here on; an unsigned number above the range is clipped.
+                            llr := sub(
+                                div(
+                                    add(mload(add(measure, 0x0c0)), mul(mload(add(measure, 0x0e0)), distance)),
+                                    mload(add(measure, 0x100))
+                                ),
+                                shl(64, 1)
+                            )
+                            if gt(llr, mload(add(measure, 0x120))) {
+                                llr := mul(sgt(llr, 0), mload(add(measure, 0x120)))
+                            }
+                            llr := add(add(llr, mload(add(measure, 0x140))), sar(242, shl(227, lane)))
+                            if gt(llr, mload(add(measure, 0x160))) {
+                                llr := mul(sgt(llr, 0), mload(add(measure, 0x160)))
+                            }
+                            llr := add(llr, mload(add(measure, 0x180)))
+
+                            // Counters: accepted in bits 29-41, refused in bits 42-52; each stops when it is full.
+                            switch and(
+                                and(isAlive, slt(llr, mload(add(measure, 0x1a0)))), // acceptBelow
+                                slt(shl(1, distance), mload(add(measure, 0x1c0))) // distance2Below
+                            )
+                            case 0 {
+                                if xor(and(lane, 0x1ffc0000000000), 0x1ffc0000000000) { lane := add(lane, shl(42, 1)) }
+                            }
+                            default {
+                                mstore(0x00, or(mload(0x00), bit))
+                                if xor(and(lane, 0x3ffe0000000), 0x3ffe0000000) { lane := add(lane, shl(29, 1)) }
+                            }
+                            // ema + ((64 s - ema) >> 2), and 64 s = 16384 - 128 distance
+                            let ema := sar(241, shl(241, lane))
+                            lane := or(
+                                or(
+                                    or(and(lane, 0x1fffffe0000000), mload(add(measure, 0x1e0))), // lastRound
+                                    shl(15, and(llr, 0x3fff))
+                                ),
+                                and(add(ema, sar(2, sub(sub(16384, shl(7, distance)), ema))), 0x7fff)
+                            )
+                        }
+                        codeAt := add(codeAt, 32)
+                        normAt := add(normAt, 8)
+                        exponentAt := add(exponentAt, 1)
+                    }
+                    word := or(shr(64, word), shl(192, lane))
+                    left := shr(1, left)
                 }
-                lanes[first / Lanes.PER_WORD] = word;
+                mstore(wordAt, word)
             }
+            approved := mload(0x00)
+            tally := mload(0x20)
         }
+        if (tally >> 255 != 0) _refuse(header, workers);
     }
 
-    function _judgeDelivered(Pass memory pass, Rules memory rules, uint256 round, uint256 index, uint256 lane)
-        private
-        pure
-        returns (uint256)
-    {
+    /// @dev Raises the error of the first member with a bad field.
+    function _refuse(Header memory header, uint256 workers) private pure {
         unchecked {
-            (uint256 code, uint256 norm2, int256 exponent) = _next(pass);
-            if (exponent < -64 || exponent > 63) revert GateExponentOutOfRange(index, exponent);
-            int256 llr = Lanes.llr(lane);
-            if (llr >= rules.banFrom) return lane;
-
-            uint256 distance = Bits.count(code ^ pass.anchorCode);
-            int256 distance2 = int256(distance << 1);
-            uint256 tally = 1;
-            if (distance2 == pass.medianDistance2) tally += 1 << 16;
-            if (distance2 > pass.medianDistance2) tally += 1 << 32;
-            pass.tally += tally;
-
-            int256 evidence =
-                int256((pass.evidenceBase + pass.evidenceStep * distance) / rules.evidenceDivisor) - (1 << 64);
-            if (evidence < rules.evidenceMin) evidence = rules.evidenceMin;
-            if (evidence > rules.evidenceMax) evidence = rules.evidenceMax;
-            llr += evidence;
-            if (llr < rules.evidenceFloor) llr = rules.evidenceFloor;
-            if (llr > Lanes.LLR_MAX) llr = Lanes.LLR_MAX;
-
-            // 64 s = 16384 - 128 d
-            int256 ema = Lanes.ema(lane);
-            ema += (16384 - int256(distance << 7) - ema) >> 2;
-
-            bool isApproved = llr < rules.acceptBelow && distance2 < pass.distance2Below
-                && _isAlive(pass, rules.aliveFactor, norm2, exponent);
-            if (isApproved) pass.approved |= 1 << index;
-            return Lanes.judged(lane, ema, llr, isApproved, round);
-        }
-    }
-
-    function _judgeUndelivered(Pass memory pass, Rules memory rules, uint256 round, uint256 index, uint256 lane)
-        private
-        pure
-        returns (uint256)
-    {
-        unchecked {
-            (uint256 code, uint256 norm2, int256 exponent) = _next(pass);
-            if (code != 0 || norm2 != 0 || exponent != 0) revert GateUndeliveredNotZero(index);
-            int256 llr = Lanes.llr(lane);
-            if (llr >= rules.banFrom) return lane;
-            llr += rules.faultEvidence;
-            if (llr < rules.evidenceFloor) llr = rules.evidenceFloor;
-            if (llr > Lanes.LLR_MAX) llr = Lanes.LLR_MAX;
-            return Lanes.judged(lane, Lanes.ema(lane), llr, false, round);
-        }
-    }
-
-    /// @dev Reads the next present worker's fields; the length of the payload was checked before.
-    function _next(Pass memory pass) private pure returns (uint256 code, uint256 norm2, int256 exponent) {
-        unchecked {
-            uint256 codeAt = pass.codeAt;
-            uint256 normAt = pass.normAt;
-            uint256 exponentAt = pass.exponentAt;
-            assembly ("memory-safe") {
-                code := calldataload(codeAt)
-                norm2 := shr(192, calldataload(normAt))
-                exponent := signextend(0, byte(0, calldataload(exponentAt)))
+            uint256 nth = 0;
+            for (uint256 index = 0;; ++index) {
+                if ((workers >> index) & 1 == 0) continue;
+                uint256 codeAt = header.codesAt + 32 * nth;
+                uint256 normAt = header.normsAt + 8 * nth;
+                uint256 exponentAt = header.exponentsAt + nth;
+                uint256 codeAndNorm;
+                int256 exponent;
+                assembly ("memory-safe") {
+                    codeAndNorm := or(calldataload(codeAt), shr(192, calldataload(normAt)))
+                    exponent := signextend(0, byte(0, calldataload(exponentAt)))
+                }
+                if ((header.undelivered >> index) & 1 == 1) {
+                    if (codeAndNorm != 0 || exponent != 0) revert GateUndeliveredNotZero(index);
+                } else if (exponent < -64 || exponent > 63) {
+                    revert GateExponentOutOfRange(index, exponent);
+                }
+                ++nth;
             }
-            pass.codeAt = codeAt + 32;
-            pass.normAt = normAt + 8;
-            pass.exponentAt = exponentAt + 1;
-        }
-    }
-
-    /// @dev norm2 > 0 and aliveFactor * norm2 * 4^e >= anchorNorm2 * 4^eAnchor. Beyond a difference of 64 exponents more
-    ///      shifting changes nothing (aliveFactor * norm2 < 2^81 and anchorNorm2 < 2^64), so it stops there.
-    function _isAlive(Pass memory pass, uint256 aliveFactor, uint256 norm2, int256 exponent)
-        private
-        pure
-        returns (bool)
-    {
-        unchecked {
-            uint256 left = aliveFactor * norm2;
-            uint256 right = pass.anchorNorm2;
-            int256 k = exponent - pass.anchorExponent;
-            if (k > 0) left <<= 2 * uint256(k > 64 ? int256(64) : k);
-            if (k < 0) right <<= 2 * uint256(k < -64 ? int256(64) : -k);
-            return norm2 != 0 && left >= right;
         }
     }
 }

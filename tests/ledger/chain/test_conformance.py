@@ -1,5 +1,7 @@
 """One suite over every transport, and over anvil where it is installed."""
 
+from collections.abc import Mapping
+
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -36,12 +38,16 @@ def probe(w3: Web3, account: LocalAccount) -> Contract:
     return w3.eth.contract(address=address, abi=ABI)
 
 
+def _raw(account: LocalAccount, fields: Mapping[str, object]) -> bytes:
+    return bytes(account.sign_transaction(fields).raw_transaction)  # type: ignore[arg-type]
+
+
 def _send(w3: Web3, account: LocalAccount, call: object) -> TxReceipt:
     fields = call.build_transaction(  # type: ignore[attr-defined]
         {"from": account.address, "nonce": w3.eth.get_transaction_count(account.address, "pending")}
     )
-    signed = account.sign_transaction(fields)
-    return w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed.raw_transaction))
+    signed = _raw(account, fields)
+    return w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed))
 
 
 def test_basics(w3: Web3, account: LocalAccount) -> None:
@@ -104,10 +110,12 @@ def test_filters_report_each_change_once(w3: Web3, account: LocalAccount, probe:
     logs = probe.events.Noted().create_filter(from_block="latest")
     logs.get_new_entries()
     receipt = _send(w3, account, probe.functions.note(1, b"\x01" * 32))
-    assert blocks.get_new_entries() == [receipt["blockHash"]]
+    entries: list[object] = [*blocks.get_new_entries()]
+    assert entries == [receipt["blockHash"]]
     assert [entry["transactionHash"] for entry in logs.get_new_entries()] == [receipt["transactionHash"]]
     assert blocks.get_new_entries() == []
     assert logs.get_new_entries() == []
+    assert blocks.filter_id is not None
     assert w3.eth.uninstall_filter(blocks.filter_id)
     with pytest.raises(Web3RPCError):
         blocks.get_new_entries()
@@ -137,8 +145,8 @@ def test_reverted_transaction_is_mined_with_status_0(
     fields = probe.functions.reason().build_transaction(
         {"from": account.address, "nonce": w3.eth.get_transaction_count(account.address), "gas": 100_000}
     )
-    signed = account.sign_transaction(fields)
-    receipt = w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed.raw_transaction))
+    signed = _raw(account, fields)
+    receipt = w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed))
     assert receipt["status"] == 0
     assert receipt["logs"] == []
 
@@ -204,24 +212,30 @@ def test_nonce_too_low_is_refused(w3: Web3, account: LocalAccount) -> None:
         "gasPrice": 10**10,
         "value": 0,
     }
-    signed = account.sign_transaction(fields)
-    w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed.raw_transaction))
-    again = account.sign_transaction(fields | {"value": 1})
+    signed = _raw(account, fields)
+    w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed))
+    again = _raw(account, fields | {"value": 1})
     with pytest.raises(Web3RPCError, match="nonce too low"):
-        w3.eth.send_raw_transaction(again.raw_transaction)
+        w3.eth.send_raw_transaction(again)
 
 
 def test_legacy_and_access_list_transactions(w3: Web3, account: LocalAccount) -> None:
-    base = {"to": account.address, "gas": 60_000, "chainId": 31337, "gasPrice": 10**10, "value": 1}
+    base: dict[str, object] = {
+        "to": account.address,
+        "gas": 60_000,
+        "chainId": 31337,
+        "gasPrice": 10**10,
+        "value": 1,
+    }
     access = [{"address": account.address, "storageKeys": ["0x" + "00" * 31 + "07"]}]
     for nonce, fields in enumerate((base, base | {"accessList": access, "type": 1})):
-        signed = account.sign_transaction(fields | {"nonce": nonce})
-        receipt = w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed.raw_transaction))
+        signed = _raw(account, fields | {"nonce": nonce})
+        receipt = w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed))
         assert receipt["status"] == 1
         found = w3.eth.get_transaction(receipt["transactionHash"])
         assert found["type"] == nonce
         assert found["from"] == account.address
-        assert w3.eth.get_raw_transaction(receipt["transactionHash"]) == signed.raw_transaction
+        assert w3.eth.get_raw_transaction(receipt["transactionHash"]) == signed
 
 
 def test_time_travel(w3: Web3) -> None:

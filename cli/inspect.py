@@ -1,0 +1,156 @@
+"""`hallmark history`, `reputation`, `explain`: questions to a recorded run."""
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from cli.options import json_option, target_options
+from cli.output import columns, plain, results, short, write_json
+
+if TYPE_CHECKING:
+    from trainer.chain_session import RunTarget
+    from trainer.inspection import Verdict
+
+NUMBERS = ("round", "score", "evidence", "weight")
+STYLE = {"approved": "green", "refused": "red", "absent": "dim", "void": "dim", "anchor": "cyan"}
+
+
+@click.command()
+@click.argument("worker")
+@target_options
+@json_option
+def history(worker: str, target: "RunTarget", as_json: bool) -> None:
+    """Show what WORKER contributed, round by round, and what became of it.
+
+    WORKER is an identity address or a cohort index.
+
+    \b
+    hallmark history 7
+    hallmark history 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --run runs/demo --json
+    """
+    from trainer.chain_session import open_recorded_run
+    from trainer.inspection import worker_history
+
+    with open_recorded_run(target) as recorded:
+        verdicts = worker_history(recorded.client, worker)
+    if as_json:
+        write_json(verdicts)
+        return
+    if not verdicts:
+        results.print("no round has been opened yet")
+        return
+    table = Table(title=f"Worker {verdicts[0].index}  {verdicts[0].worker}", title_justify="left")
+    for name in ("round", "outcome", "score", "evidence", "weight", "update root", "why"):
+        table.add_column(
+            name, justify="right" if name in ("round", "score", "evidence", "weight") else "left"
+        )
+    for v in verdicts:
+        table.add_row(
+            str(v.round),
+            f"[{STYLE.get(v.outcome, 'default')}]{v.outcome}[/]",
+            "" if v.score is None else str(v.score),
+            f"{v.evidence_after / 1024:+.2f}",
+            f"{v.weight_q32 / 2**32:.3f}",
+            short("0x" + v.update_root.hex()) if v.update_root else "",
+            v.reason,
+        )
+    results.print(table)
+
+
+@click.command()
+@click.argument("worker", required=False)
+@target_options
+@json_option
+def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
+    """Show reputations as the Reputation contract gives them: all, or WORKER's.
+
+    \b
+    hallmark reputation
+    hallmark reputation 3 --json
+    """
+    from trainer.chain_session import open_recorded_run
+    from trainer.inspection import worker_index
+
+    with open_recorded_run(target) as recorded:
+        client = recorded.client
+        wanted = range(client.facts.guard_index) if worker is None else [worker_index(client, worker)]
+        rows = [
+            (index, client.facts.members[index].identity, client.reputation_at(index)) for index in wanted
+        ]
+    if as_json:
+        write_json([{"index": i, "worker": w, **as_fields(view)} for i, w, view in rows])
+        return
+    table = Table(title="Reputation (evidence: nats against the worker; refused from 1, banned from 7)")
+    for name in ("index", "worker", "evidence", "mean score", "accepted", "refused", "last round", ""):
+        table.add_column(name, justify="left" if name in ("worker", "") else "right")
+    for index, identity, view in rows:
+        table.add_row(
+            str(index),
+            identity,
+            f"{view.llr / 1024:+.2f}",
+            f"{view.ema / 64:+.0f}",
+            str(view.accepted),
+            str(view.refused),
+            str(view.last_round) if view.last_round else "never",
+            "[red]banned[/]" if view.is_banned else "",
+        )
+    results.print(table)
+
+
+def as_fields(view: object) -> dict[str, object]:
+    """Give a dataclass as a JSON object."""
+    fields = plain(view)
+    return fields if isinstance(fields, dict) else {}
+
+
+@click.command()
+@click.argument("contribution")
+@target_options
+@json_option
+def explain(contribution: str, target: "RunTarget", as_json: bool) -> None:
+    """Explain one CONTRIBUTION: what was committed, how it was challenged, why it was accepted or refused.
+
+    CONTRIBUTION is ROUND:WORKER (cohort index or identity), or an update root.
+
+    \b
+    hallmark explain 3:7
+    hallmark explain 0x5f1c…  --json
+    """
+    from trainer.chain_session import open_recorded_run
+    from trainer.inspection import find_contribution
+
+    with open_recorded_run(target) as recorded:
+        verdict = find_contribution(recorded.client, contribution)
+    if as_json:
+        write_json(verdict)
+        return
+    _print_explanation(verdict)
+
+
+def _print_explanation(v: "Verdict") -> None:
+    style = STYLE.get(v.outcome, "default")
+    results.print(f"Round {v.round}, worker {v.index} ({v.worker}): [{style}]{v.outcome}[/]")
+    results.print(f"  because {v.reason}.")
+    if v.update_root is not None and v.commit_transaction is not None:
+        how = "relayed with its signature" if v.signed else "sent by itself"
+        columns(
+            ("committed", f"update root 0x{v.update_root.hex()}"),
+            ("", f"block {v.commit_block}, {how}, transaction 0x{v.commit_transaction.hex()}"),
+        )
+    if v.seed is not None and v.settle_transaction is not None:
+        columns(
+            ("challenged", f"seed 0x{v.seed.hex()}, from the hash of block {v.seed_block}"),
+            ("judged", f"transaction 0x{v.settle_transaction.hex()}"),
+        )
+    if v.score is not None:
+        usual = "none yet" if v.yardstick is None else f"{v.yardstick / 256:.1f}"
+        before, after = v.evidence_before / 1024, v.evidence_after / 1024
+        columns(
+            ("score", f"{v.score} of 256 (the usual honest score, the yardstick: {usual})"),
+            ("evidence", f"{before:+.2f} nats against it before, {after:+.2f} after"),
+        )
+    if v.norm2 is not None and v.exponent is not None:
+        columns(("norm", f"{v.norm2**0.5 * 2.0**v.exponent:.4g}"))
+    if v.outcome in ("approved", "anchor"):
+        columns(("weight", f"{v.weight_q32 / 2**32:.4f} of the merge"))

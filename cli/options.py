@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to stdout.")
+
+
+def target_options(command: F) -> F:
+    """Add the options that say which recorded run is meant; the command gets `target`."""
+
+    @click.option(
+        "--run",
+        "run_folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the run.  [default: runs/demo, unless --ledger is given]",
+    )
+    @click.option(
+        "--rpc-url", envvar="ETH_RPC_URL", default="", help="Node to ask instead of the run's own chain."
+    )
+    @click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
+    @click.option("--blobs", default="", help="Where the update files are: a folder or an fsspec URL.")
+    @wraps(command)
+    def with_target(
+        *arguments: Any, run_folder: Path | None, rpc_url: str, ledger: str, blobs: str, **options: Any
+    ) -> Any:
+        return command(*arguments, target=make_target(run_folder, rpc_url, ledger, blobs), **options)
+
+    return with_target  # type: ignore[return-value]
+
+
+def make_target(folder: Path | None, rpc_url: str, ledger: str, blobs: str) -> Any:
+    """Give the RunTarget that these options mean."""
+    from trainer.chain_session import RunTarget
+
+    if folder is None and not ledger:
+        folder = Path("runs/demo")
+    return RunTarget(folder, rpc_url if ledger or folder is None else "", ledger, blobs)

@@ -1,0 +1,146 @@
+"""One round's readings, derived again from the bytes and compared with what the guard posted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from guard.gate import ABSENT, Reading, Status, WorkerEvidence
+from guard.settlement import Settlement
+from guard.signs import SeedSigns
+from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobTooLargeError
+from ledger.client import LedgerFacts
+from ledger.deployment import NO_ADDRESS
+from ledger.update import UpdateFacts
+from trainer.assay import Assay, assay
+from trainer.audit.report import Findings, word
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the store has under one committed root.
+
+    Attributes:
+        assay: What the bytes are; UNAVAILABLE if they are not the committed ones.
+        data: The bytes, None unless they are sound.
+        complaint: What the store has instead of the committed bytes; "" if it has those.
+    """
+
+    assay: Assay
+    data: bytes | None
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What a round's bytes came to.
+
+    Attributes:
+        settlement: What should have been posted, as far as the bytes are there; its median is not set.
+        is_posted: Whether that is what was posted.
+        files: The sound files by cohort index.
+    """
+
+    settlement: Settlement
+    is_posted: bool
+    files: dict[int, bytes]
+
+
+class BytesAgain:
+    """Reads update files and compares them with settlements."""
+
+    def __init__(self, facts: LedgerFacts, store: BlobStore, findings: Findings) -> None:
+        """Bind to a run.
+
+        Args:
+            facts: The run's constants.
+            store: Where its files are.
+            findings: Told of everything that differs.
+        """
+        self._facts = facts
+        self._store = store
+        self._findings = findings
+
+    def compare(
+        self, round_: int, roots: Mapping[int, bytes], posted: Settlement, seed: bytes, keep: int
+    ) -> Readings:
+        """Assay every committed file of a round.
+
+        Args:
+            round_: The round.
+            roots: Committed roots by cohort index.
+            posted: What the guard posted.
+            seed: The round's seed.
+            keep: Bitmap of the members whose bytes are needed afterwards.
+
+        Returns:
+            What the bytes came to; only the files to keep stay in memory.
+
+        Raises:
+            BlobStoreFault: Disk or network failed.
+        """
+        signs = SeedSigns(seed)
+        files: dict[int, bytes] = {}
+        evidence: list[WorkerEvidence] = []
+        before = self._findings.total
+        guard = self._facts.guard_index
+        anchor = posted.anchor
+        for index in range(guard + 1):
+            if index not in roots:
+                evidence.append(ABSENT)
+                continue
+            found = self._deliver(round_, index, roots[index], signs)
+            if found.data is not None and keep >> index & 1:
+                files[index] = found.data
+            claim = WorkerEvidence(Status.COMMITTED, anchor) if index == guard else posted.workers[index]
+            evidence.append(self._compare_one(round_, index, roots[index], claim, found))
+        reading = evidence.pop().reading
+        settlement = Settlement(anchor if reading is None else reading, 0, tuple(evidence))
+        return Readings(settlement, self._findings.total == before, files)
+
+    def _deliver(self, round_: int, index: int, root: bytes, signs: SeedSigns) -> Delivered:
+        facts = UpdateFacts(
+            run=self._facts.run,
+            round=round_,
+            worker=bytes.fromhex(self._facts.members[index].identity[2:]),
+            shape_digest=self._facts.shape_digest,
+            length=self._facts.length,
+        )
+        nothing = Assay(None, Status.UNAVAILABLE)
+        try:
+            # The assay computes the root in its own pass over the bytes; once is enough.
+            data = self._store.get(root, max_bytes=facts.size_bytes, root_of=lambda _: root)
+        except BlobMissingError:
+            return Delivered(nothing, None, "missing")
+        except BlobTooLargeError:
+            return Delivered(nothing, None, f"more than {facts.size_bytes} bytes")
+        except BlobCorruptError as error:
+            return Delivered(nothing, None, str(error))
+        found = assay(data, facts, signs, committed_root=root)
+        if found.status == Status.UNAVAILABLE:
+            other = f"{len(data)} bytes" if found.root is None else f"0x{found.root.hex()}"
+            return Delivered(found, None, other)
+        return Delivered(found, data if found.status == Status.COMMITTED else None, "")
+
+    def _compare_one(
+        self, round_: int, index: int, root: bytes, claim: WorkerEvidence, found: Delivered
+    ) -> WorkerEvidence:
+        """Compare one member's bytes with its claim; give the evidence to judge it by."""
+        worker = self._facts.members[index].identity
+        status = found.assay.status
+        if status == Status.UNAVAILABLE:
+            # Bytes that are gone prove nothing about what was posted: the claim stands, but is not checked.
+            if claim.status != Status.UNAVAILABLE:
+                self._findings.differ(round_, "blob", root, found.complaint, worker)
+            return claim
+        if claim.status == Status.UNAVAILABLE and self._facts.data_requests != NO_ADDRESS:
+            return claim  # the contract has seen that they did not come in time
+        if claim.status != status:
+            self._findings.differ(round_, "status", status.name.lower(), claim.status.name.lower(), worker)
+        elif claim.reading is not None and found.assay.reading is not None:
+            self._compare_reading(round_, worker, found.assay.reading, claim.reading)
+        return found.assay.evidence
+
+    def _compare_reading(self, round_: int, worker: str, expected: Reading, posted: Reading) -> None:
+        self._findings.count("words")
+        self._findings.same(round_, "word", word(expected.code), word(posted.code), worker)
+        self._findings.same(round_, "norm2", expected.norm2, posted.norm2, worker)
+        self._findings.same(round_, "exponent", expected.exponent, posted.exponent, worker)

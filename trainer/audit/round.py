@@ -1,0 +1,496 @@
+"""One round of an audit: from the model it starts with to the model it ends with."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, product
+
+from eth_utils import keccak
+
+from guard.errors import GuardError
+from guard.gate import GateParameters, Status
+from guard.settlement import Settlement, decode_settlement
+from guard.state import Decision, GateState
+from ledger import digests
+from ledger.blobs import BlobError, BlobStore, BlobStoreFault
+from ledger.client import LedgerClient
+from ledger.contribution import recover
+from ledger.errors import InputError, ProofError
+from ledger.history import Commitment, RoundHistory, Seal, Verdicts
+from ledger.update import Model, UpdateView, model_root
+from trainer.audit.blocks import Blocks
+from trainer.audit.readings import BytesAgain, Readings
+from trainer.audit.report import Findings, word
+from trainer.audit.run_facts import load_model
+from trainer.merge import Weighted, merge
+
+BLOCKHASH_REACH = 256
+
+
+@dataclass(slots=True)
+class Carried:
+    """What one round hands to the next, as the chain has it.
+
+    Attributes:
+        root: Root of the model that the next round starts from.
+        record: Record of the last round.
+        model: That model; None once it cannot be derived any more.
+        gate: Yardstick, lanes and coalition evidence; None once they cannot be derived any more.
+    """
+
+    root: bytes
+    record: bytes
+    model: Model | None
+    gate: GateState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The commitments of a round.
+
+    Attributes:
+        roots: Committed roots by cohort index; the first one counts.
+        presence: Bitmap of the members that committed.
+        accumulators: Digests that can be the round's: the derived one, then the one that the chain states.
+    """
+
+    roots: dict[int, bytes]
+    presence: int
+    accumulators: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdicts of a round.
+
+    Attributes:
+        posted: What the guard posted, with the median that follows from it.
+        decision: What follows from that.
+        records: Digests that can be the round's, the derived one first.
+        seed: The seed that its record covers.
+    """
+
+    posted: Settlement
+    decision: Decision
+    records: tuple[bytes, ...]
+    seed: bytes
+
+
+class RoundAudit:
+    """Derives round after round again.
+
+    After a difference it goes on with what the chain says, so that one lie is told once.
+    """
+
+    def __init__(
+        self, client: LedgerClient, parameters: GateParameters, store: BlobStore, findings: Findings
+    ) -> None:
+        """Bind to a run.
+
+        Args:
+            client: The run's ledger.
+            parameters: Its constants.
+            store: Its files.
+            findings: Told of everything that differs.
+        """
+        self._client = client
+        self._facts = client.facts
+        self._parameters = parameters
+        self._store = store
+        self._findings = findings
+        self._blocks = Blocks(client.node)
+        self._bytes = BytesAgain(client.facts, store, findings)
+
+    def audit(self, history: RoundHistory, carried: Carried, following: RoundHistory | None) -> None:
+        """Audit one round.
+
+        Args:
+            history: What the chain says about it.
+            carried: What the round before left; changed to what this one leaves.
+            following: The round after it, if there is one.
+
+        Raises:
+            EnvironmentFault: The node or the store failed.
+        """
+        self._blocks.forget()
+        self._findings.count("rounds")
+        number = history.round
+        self._findings.same(number, "parent_model", carried.root, history.parent_model)
+        sealed = self._commitments(history, carried)
+        if history.seal is not None:
+            self._seal(history, history.seal, sealed)
+        if history.voided is not None:
+            self._void(history, sealed, carried)
+            return
+        self._complete(history, following)
+        if history.verdicts is None:
+            self._unsettled(history, sealed, carried, following)
+            return
+        judged = self._verdicts(history, history.verdicts, sealed, carried)
+        self._finish(history, history.verdicts, judged, sealed, carried, following)
+
+    # Commitments and seal
+
+    def _commitments(self, history: RoundHistory, carried: Carried) -> Sealed:
+        start = digests.round_start(
+            self._facts.domain,
+            self._facts.run,
+            history.round,
+            self._facts.spec_digest,
+            carried.record,
+            history.parent_model,
+        )
+        roots: dict[int, bytes] = {}
+        signed: list[bytes] = []
+        for commitment in history.commitments:
+            if commitment.index >= len(self._facts.members):
+                self._findings.differ(history.round, "member", "a member of the cohort", commitment.index)
+                continue
+            identity = self._facts.members[commitment.index].identity
+            if commitment.index in roots:
+                self._findings.differ(history.round, "commitment", "one", "a second one", identity)
+            roots.setdefault(commitment.index, commitment.update_root)
+            if commitment.index != self._facts.guard_index:
+                self._findings.count("contributions")
+            signed.append(self._commitment(history, commitment, identity))
+        derived = list(accumulate(signed, digests.append, initial=start))[-1]
+        stated = () if history.seal is None else (history.seal.accumulator,)
+        presence = sum(1 << index for index in roots)
+        return Sealed(roots, presence, _distinct((derived, *stated)))
+
+    def _commitment(self, history: RoundHistory, commitment: Commitment, identity: str) -> bytes:
+        """Check one commitment; give its digest."""
+        signer = self._facts.members[commitment.index].signer
+        digest = self._client.digest_of(history, commitment)
+        if commitment.signature is not None:
+            self._findings.count("signatures")
+            try:
+                found = recover(digest, commitment.signature)
+            except ProofError as error:
+                found = str(error)
+            self._findings.same(history.round, "signature", signer, found, identity)
+        elif commitment.sender is not None and commitment.sender not in (identity, signer):
+            self._findings.differ(
+                history.round, "sender", f"{identity} or {signer}", commitment.sender, identity
+            )
+        latest = min(history.commit_deadline, commitment.deadline)
+        mined = self._blocks.time(commitment.block)
+        if mined > latest:
+            self._findings.differ(history.round, "commit_time", f"at most {latest}", mined, identity)
+        return digest
+
+    def _seal(self, history: RoundHistory, seal: Seal, sealed: Sealed) -> None:
+        number, findings = history.round, self._findings
+        for index, member in enumerate(self._facts.members):
+            here, there = sealed.presence >> index & 1, seal.presence >> index & 1
+            findings.same(number, "presence", here, there, member.identity)
+        if seal.presence >> len(self._facts.members):
+            findings.differ(number, "presence", word(sealed.presence), word(seal.presence))
+        findings.same(number, "accumulator", sealed.accumulators[0], seal.accumulator)
+        findings.same(number, "seal_block", seal.block, seal.seal_block)
+        if not seal.presence >> self._facts.guard_index & 1:
+            findings.differ(number, "seal", "void without an anchor", "sealed")
+        if seal.presence == self._facts.full:
+            last = history.commitments[-1].transaction if history.commitments else b""
+            findings.same(number, "seal", last, seal.transaction)
+        elif self._blocks.time(seal.block) <= history.commit_deadline:
+            time = self._blocks.time(seal.block)
+            findings.differ(number, "seal_time", f"after {history.commit_deadline}", time)
+
+    def _complete(self, history: RoundHistory, following: RoundHistory | None) -> None:
+        """Note events that are missing although later ones are there."""
+        number = history.round
+        later = history.final is not None or following is not None
+        if history.seal is None and (history.verdicts is not None or later):
+            self._findings.differ(number, "RoundSealed", "one event", "none")
+        if history.verdicts is None and later:
+            self._findings.differ(number, "RoundSettled", "one event", "none")
+        if history.final is None and following is not None:
+            self._findings.differ(number, "RoundFinalized", "one event", "none")
+
+    def _unsettled(
+        self, history: RoundHistory, sealed: Sealed, carried: Carried, following: RoundHistory | None
+    ) -> None:
+        """Leave a round that is still going on, or one whose RoundSettled is missing."""
+        final = history.final
+        if final is None and following is None:
+            candidates = sealed.accumulators if history.commitments else (digests.NO_DIGEST,)
+            self._record(history.round, candidates, (), carried)
+            return
+        carried.gate = None
+        carried.record = self._client.record_of(history.round)
+        if final is not None:
+            carried.root = final.model_root
+        elif following is not None:
+            carried.root = following.parent_model
+        carried.model = self._stored(carried.root)
+
+    def _void(self, history: RoundHistory, sealed: Sealed, carried: Carried) -> None:
+        voided = history.voided
+        if voided is None:
+            return
+        last = sealed.accumulators if history.commitments else (digests.NO_DIGEST,)
+        reasons = sorted(digests.VoidReason, key=lambda reason: reason != voided.reason)
+        records = {digests.void(digest, reason): reason for reason, digest in product(reasons, last)}
+        record = self._record(history.round, tuple(records), (voided.record,), carried)
+        reason = records.get(record, reasons[0])
+        if self._findings.same(history.round, "void_reason", int(reason), voided.reason):
+            self._void_reason(history, reason, sealed)
+
+    def _void_reason(self, history: RoundHistory, reason: digests.VoidReason, sealed: Sealed) -> None:
+        """Check that a round was void for the reason that is given."""
+        voided, seal = history.voided, history.seal
+        if voided is None:
+            return
+        time = self._blocks.time(voided.block)
+        if reason == digests.VoidReason.NO_ANCHOR:
+            has_anchor = bool(sealed.presence >> self._facts.guard_index & 1)
+            holds = seal is None and not has_anchor and time > history.commit_deadline
+        elif seal is None:
+            holds = False
+        elif reason == digests.VoidReason.SEED_MISSED:
+            holds = voided.block > seal.seal_block + 1 + BLOCKHASH_REACH
+        else:
+            holds = time > self._blocks.time(seal.block) + self._parameters.settle_window_s
+        if not holds:
+            self._findings.differ(history.round, "void_reason", "a reason that holds", reason.name.lower())
+
+    # Verdicts
+
+    def _verdicts(
+        self, history: RoundHistory, verdicts: Verdicts, sealed: Sealed, carried: Carried
+    ) -> Judged | None:
+        """Judge a round again from what was posted; None if that cannot be done."""
+        number, findings = history.round, self._findings
+        guard = self._facts.members[-1]
+        findings.same(number, "sender", guard.signer, verdicts.sender, guard.identity)
+        presence = sealed.presence if history.seal is None else history.seal.presence
+        try:
+            posted = decode_settlement(verdicts.payload, presence, self._facts.guard_index)
+        except GuardError as error:
+            findings.differ(number, "payload", "a payload of the format", error, guard.identity)
+            carried.gate = None
+            return None
+        if carried.gate is None:
+            return None
+        median = carried.gate.median(self._parameters, posted)
+        findings.same(number, "median", median, posted.median)
+        posted = replace(posted, median=median)
+        decision = carried.gate.decide(self._parameters, number, posted)
+        self._compare_verdicts(number, verdicts, posted, decision)
+        seeds = self._seeds(history, verdicts, sealed)
+        records, seed = self._settled_records(verdicts, presence, sealed, decision, seeds)
+        return Judged(posted, decision, records, seed)
+
+    def _compare_verdicts(
+        self, number: int, verdicts: Verdicts, posted: Settlement, decision: Decision
+    ) -> None:
+        findings = self._findings
+        for index, worker in enumerate(posted.workers):
+            findings.count("verdicts", worker.status != Status.ABSENT)
+            ours, theirs = decision.verdict.is_approved(index), bool(verdicts.approved >> index & 1)
+            findings.same(number, "approved", _verdict(ours), _verdict(theirs), self._identity(index))
+        if verdicts.approved >> len(posted.workers):
+            findings.differ(number, "approved", word(decision.verdict.approved), word(verdicts.approved))
+        findings.same(number, "yardstick", decision.after.yardstick, verdicts.yardstick)
+
+    def _seeds(self, history: RoundHistory, verdicts: Verdicts, sealed: Sealed) -> tuple[bytes, ...]:
+        """Give the seeds that can be the round's, the derived one first."""
+        seal_block = verdicts.block - 2 if history.seal is None else history.seal.block
+        stated, computed = self._blocks.hashes(seal_block + 1)
+        if computed is not None:
+            self._findings.same(history.round, "block_hash", computed, stated)
+        facts = self._facts
+        derived = [
+            digests.seed(facts.domain, facts.run, history.round, accumulator, block_hash)
+            for accumulator in sealed.accumulators
+            for block_hash in _distinct((computed or stated, stated))
+        ]
+        if verdicts.seed not in derived:
+            self._findings.differ(history.round, "seed", derived[0], verdicts.seed)
+        return _distinct((*derived, verdicts.seed))
+
+    def _settled_records(
+        self,
+        verdicts: Verdicts,
+        presence: int,
+        sealed: Sealed,
+        decision: Decision,
+        seeds: Sequence[bytes],
+    ) -> tuple[tuple[bytes, ...], bytes]:
+        """Give the records that the settlement can have, and the seed of the one that it has."""
+        found = {
+            digests.settled(
+                accumulator,
+                digests.Settlement(
+                    presence=presence,
+                    seed=seed,
+                    payload=verdicts.payload,
+                    approved=decision.verdict.approved,
+                    yardstick_before=decision.evidence.yardstick,
+                    yardstick_after=decision.after.yardstick,
+                    lanes_before=decision.evidence.lane_words,
+                    lanes_after=decision.after.lane_words,
+                ),
+            ): seed
+            for accumulator, seed in product(sealed.accumulators, seeds)
+        }
+        return tuple(found), found.get(verdicts.record, verdicts.seed)
+
+    # Merge
+
+    def _finish(
+        self,
+        history: RoundHistory,
+        verdicts: Verdicts,
+        judged: Judged | None,
+        sealed: Sealed,
+        carried: Carried,
+        following: RoundHistory | None,
+    ) -> None:
+        """Derive readings, weights and model, compare them, and carry them on."""
+        number, final = history.round, history.final
+        readings = None
+        if judged is not None:
+            readings = self._readings(history, judged, sealed, carried)
+        if final is None:
+            if judged is not None:
+                self._record(number, judged.records, (verdicts.record,), carried)
+                self._ask(history, judged, sealed)
+                carried.gate = judged.decision.after
+            if following is not None:
+                # Its RoundFinalized is missing, which has been noted.
+                carried.record = self._client.record_of(number)
+                carried.root = following.parent_model
+                carried.model = self._stored(carried.root)
+            return
+        settled: tuple[bytes, ...] = (verdicts.record,)
+        model, roots, weights = None, [final.model_root], [final.weights_digest]
+        if judged is not None:
+            settled = _distinct((*judged.records, *settled))
+            preimage = judged.decision.weights.preimage(self._facts.run, number)
+            weights = [keccak(preimage), final.weights_digest]
+            self._findings.same(number, "weights_digest", weights[0], final.weights_digest)
+            carried.gate = judged.decision.after
+            model = self._merged(judged, readings, carried)
+        if model is not None:
+            self._findings.count("models")
+            roots = [model_root(model.parameters, model.momentum, model.shape_digest), final.model_root]
+            self._findings.same(number, "model_root", roots[0], final.model_root)
+        records = {
+            digests.final(digest, root, weight): root
+            for digest, root, weight in product(settled, _distinct(roots), _distinct(weights))
+        }
+        if judged is not None and verdicts.record not in judged.records:
+            self._findings.differ(number, "record", judged.records[0], verdicts.record)
+        record = self._record(number, tuple(records), (final.record,), carried)
+        carried.root = records.get(record, final.model_root)
+        carried.model = (
+            model if carried.root == roots[0] and model is not None else self._stored(carried.root)
+        )
+
+    def _readings(self, history: RoundHistory, judged: Judged, sealed: Sealed, carried: Carried) -> Readings:
+        """Derive words and norms again; where they differ, say which verdicts would have fallen otherwise."""
+        number = history.round
+        keep = judged.decision.verdict.approved | 1 << self._facts.guard_index
+        readings = self._bytes.compare(number, sealed.roots, judged.posted, judged.seed, keep)
+        if readings.is_posted or carried.gate is None:
+            return readings
+        settlement = readings.settlement
+        settlement = replace(settlement, median=carried.gate.median(self._parameters, settlement))
+        verdict = carried.gate.decide(self._parameters, number, settlement).verdict
+        for index in range(len(settlement.workers)):
+            ours, theirs = verdict.is_approved(index), judged.decision.verdict.is_approved(index)
+            self._findings.same(number, "verdict", _verdict(ours), _verdict(theirs), self._identity(index))
+        return readings
+
+    def _ask(self, history: RoundHistory, judged: Judged, sealed: Sealed) -> None:
+        """Ask the contract itself about every update; once something differs its answers mean nothing new."""
+        verdicts, decision = history.verdicts, judged.decision
+        if verdicts is None or self._findings.total:
+            return
+        covered = digests.Settlement(
+            presence=sealed.presence,
+            seed=judged.seed,
+            payload=verdicts.payload,
+            approved=decision.verdict.approved,
+            yardstick_before=decision.evidence.yardstick,
+            yardstick_after=decision.after.yardstick,
+            lanes_before=decision.evidence.lane_words,
+            lanes_after=decision.after.lane_words,
+        )
+        approvals = self._client.approvals(history, covered)
+        for index, root in sealed.roots.items():
+            ours = _verdict(decision.verdict.is_approved(index))
+            theirs = _verdict(approvals.is_approved(index, root))
+            self._findings.same(history.round, "isApproved", ours, theirs, self._identity(index))
+
+    def _merged(self, judged: Judged, readings: Readings | None, carried: Carried) -> Model | None:
+        """Replay the merge; None if model or bytes are not there."""
+        model, weights = carried.model, judged.decision.weights
+        guard = self._facts.guard_index
+        if model is None or readings is None:
+            return None
+        needed = [*weights.indices, *([guard] if weights.anchor else [])]
+        if any(index not in readings.files for index in needed):
+            return None
+        terms = [
+            Weighted(UpdateView(readings.files[index]).values, reading.exponent, weight)
+            for index, weight in zip(weights.indices, weights.weights, strict=True)
+            if (reading := judged.posted.workers[index].reading) is not None
+        ]
+        if weights.anchor:
+            anchor = UpdateView(readings.files[guard])
+            terms.append(Weighted(anchor.values, judged.posted.anchor.exponent, weights.anchor))
+        theta, momentum = merge(
+            model.parameters,
+            model.momentum,
+            terms,
+            outer_lr_micro=self._parameters.outer_lr_micro,
+            outer_momentum_micro=self._parameters.outer_momentum_micro,
+        )
+        return Model(theta, momentum, model.shape_digest)
+
+    def _stored(self, root: bytes) -> Model | None:
+        """Read a model that cannot be derived, if somebody has stored it."""
+        try:
+            return load_model(self._store, root, self._facts)
+        except BlobStoreFault:
+            raise
+        except (BlobError, InputError):
+            return None
+
+    # Records
+
+    def _record(
+        self, number: int, candidates: Sequence[bytes], stated: Iterable[bytes], carried: Carried
+    ) -> bytes:
+        """Compare a round's record, in its event and in the contract, with what it can be.
+
+        Args:
+            number: The round.
+            candidates: What it can be after the differences already noted, the derived one first.
+            stated: The record in the event; empty if there is none.
+            carried: Gets the record.
+
+        Returns:
+            The record that the chain stands for.
+        """
+        kept = self._client.record_of(number)
+        places = [*stated, kept]
+        chosen = next((record for record in reversed(places) if record in candidates), None)
+        expected = chosen if chosen is not None else candidates[0]
+        for found in _distinct(places):
+            self._findings.same(number, "record", expected, found)
+        carried.record = kept if chosen is None else chosen
+        return carried.record
+
+    def _identity(self, index: int) -> str:
+        return self._facts.members[index].identity
+
+
+def _verdict(is_approved: bool) -> str:
+    return "approved" if is_approved else "refused"
+
+
+def _distinct(values: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(values))

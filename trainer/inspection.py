@@ -1,0 +1,283 @@
+"""Answers about a recorded run, from the chain alone: histories, and why a verdict fell as it did."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eth_utils import to_checksum_address
+
+from guard.gate import GateParameters, Status, is_alive
+from guard.lanes import unpack_lanes
+from guard.settlement import decode_settlement
+from guard.state import Decision, GateState
+from ledger.client import LedgerClient
+from ledger.history import Commitment, RoundHistory, read_rounds
+from trainer.errors import InputError
+
+NATS_Q = 1024
+
+
+class NoSuchContributionError(InputError):
+    """The ledger has no contribution under this name."""
+
+    code = "no-such-contribution"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRound:
+    """A round of the chain with what the gate makes of it.
+
+    Attributes:
+        history: What the chain says.
+        decision: Recomputed from the posted words; None while the round is not settled, and for a void one.
+    """
+
+    history: RoundHistory
+    decision: Decision | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One worker's contribution to one round, and what became of it.
+
+    Attributes:
+        round: The round.
+        index: Cohort index.
+        worker: Identity.
+        outcome: "approved", "refused", "absent", "waiting" or "void".
+        reason: One sentence.
+        status: What the guard posted: "committed", "unavailable", "malformed", "absent".
+        score: SCS in [-256, 256], None unless committed and settled.
+        yardstick: m after the round, in 1/256; None before there is one.
+        evidence_before: In 1/1024 nat.
+        evidence_after: In 1/1024 nat.
+        norm2: Posted sum of squares, None unless committed and settled.
+        exponent: Posted exponent, None unless committed and settled.
+        weight_q32: Merge weight in 1/2**32.
+        update_root: 32 bytes; None if absent.
+        tokens: As claimed.
+        signed: True for a relayed signature, False for a transaction of its own.
+        commit_transaction: 32 bytes; None if absent.
+        commit_block: Block of the commitment.
+        seed: 32 bytes; None unless settled.
+        seed_block: Number of the block whose hash made the seed.
+        settle_transaction: 32 bytes; None unless settled.
+    """
+
+    round: int
+    index: int
+    worker: str
+    outcome: str
+    reason: str
+    status: str
+    score: int | None
+    yardstick: int | None
+    evidence_before: int
+    evidence_after: int
+    norm2: int | None
+    exponent: int | None
+    weight_q32: int
+    update_root: bytes | None
+    tokens: int
+    signed: bool
+    commit_transaction: bytes | None
+    commit_block: int | None
+    seed: bytes | None
+    seed_block: int | None
+    settle_transaction: bytes | None
+
+
+def judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
+    """Read all rounds and judge each again from what was posted.
+
+    Args:
+        client: The run's ledger.
+
+    Yields:
+        The rounds, first to last.
+
+    Raises:
+        ProofError: The chain's record does not decode; `audit` names where.
+        EnvironmentFault: The node failed.
+    """
+    parameters = GateParameters(*client.facts.parameters)
+    workers = client.facts.guard_index
+    state = GateState.start(workers)
+    for history in read_rounds(client.node, client.address):
+        decision = None
+        if history.seal is not None and history.verdicts is not None:
+            settlement = decode_settlement(history.verdicts.payload, history.seal.presence, workers)
+            decision = state.decide(parameters, history.round, settlement)
+            state = decision.after
+        yield JudgedRound(history, decision)
+
+
+def worker_history(client: LedgerClient, worker: str) -> list[Verdict]:
+    """Give what a worker did and what became of it, round by round.
+
+    Args:
+        client: The run's ledger.
+        worker: Identity address or cohort index.
+
+    Returns:
+        One entry per round.
+
+    Raises:
+        LedgerError: No such worker, or the chain cannot be read.
+    """
+    index = worker_index(client, worker)
+    return [_verdict(client, judged, index) for judged in judged_rounds(client)]
+
+
+def find_contribution(client: LedgerClient, name: str) -> Verdict:
+    """Find one contribution.
+
+    Args:
+        client: The run's ledger.
+        name: "ROUND:WORKER" (identity or cohort index), or an update root in hex.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        NoSuchContributionError: There is none.
+        LedgerError: No such worker, or the chain cannot be read.
+    """
+    if ":" in name:
+        round_text, _, worker = name.partition(":")
+        if not round_text.isdecimal():
+            raise NoSuchContributionError(f"{round_text!r} is no round number", hint="for instance 3:0")
+        index = worker_index(client, worker)
+        for judged in judged_rounds(client):
+            if judged.history.round == int(round_text):
+                return _verdict(client, judged, index)
+        raise NoSuchContributionError(f"the ledger has no round {round_text}")
+    wanted = name.lower()
+    for judged in judged_rounds(client):
+        for commitment in judged.history.commitments:
+            if "0x" + commitment.update_root.hex() == wanted:
+                return _verdict(client, judged, commitment.index)
+    raise NoSuchContributionError(
+        f"no commitment to {name}", hint="name it ROUND:WORKER, for instance 3:0, or by its update root"
+    )
+
+
+def gas_per_contribution(client: LedgerClient) -> float:
+    """Give the gas of all rounds' transactions by the contributions of workers, 0.0 if there are none."""
+    rounds = read_rounds(client.node, client.address)
+    transactions = set[bytes]().union(*(history.transactions() for history in rounds))
+    contributions = sum(c.index != client.facts.guard_index for h in rounds for c in h.commitments)
+    return sum(map(client.node.gas_used, transactions)) / contributions if contributions else 0.0
+
+
+def worker_index(client: LedgerClient, worker: str) -> int:
+    """Give the cohort index of a worker named by index or identity.
+
+    Raises:
+        InputError: There is none.
+    """
+    if worker.isdecimal():
+        if int(worker) < len(client.facts.members):
+            return int(worker)
+        raise NoSuchContributionError(
+            f"the cohort has {len(client.facts.members)} members, there is no index {worker}"
+        )
+    try:
+        identity = to_checksum_address(worker)
+    except ValueError as error:
+        raise NoSuchContributionError(
+            f"{worker!r} is neither a cohort index nor an address", hint="`hallmark reputation` lists both"
+        ) from error
+    return client.facts.index_of(identity)
+
+
+def refusal_reason(parameters: GateParameters, decision: Decision, index: int) -> str:
+    """Say in one sentence why a contribution was approved or refused.
+
+    Args:
+        parameters: The run's constants.
+        decision: The settled round.
+        index: Cohort index of a worker that committed.
+    """
+    evidence, verdict = decision.evidence, decision.verdict
+    worker, score = evidence.workers[index], verdict.scores[index]
+    llr = verdict.lanes[index].llr
+    if verdict.banned >> index & 1:
+        return f"banned: its evidence had reached {_nats(llr)} nats in an earlier round"
+    if worker.status == Status.MALFORMED:
+        return "the bytes under the committed root are malformed"
+    if worker.status == Status.UNAVAILABLE:
+        return "no bytes with the committed root could be had"
+    if worker.reading is None or score is None:
+        return "it did not commit"
+    if score <= parameters.score_above:
+        return f"its score {score} is not above {parameters.score_above}: it points away from the anchor"
+    if llr >= parameters.accept_below:
+        limit = _nats(parameters.accept_below)
+        return f"the evidence against it is {_nats(llr)} nats; from {limit} on a contribution is refused"
+    if not is_alive(parameters, worker.reading, evidence.anchor):
+        return "its norm is less than a sixteenth of the anchor's, or zero"
+    return f"its score is {score}, and the evidence against it, {_nats(llr)} nats, is low enough"
+
+
+def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
+    parameters = GateParameters(*client.facts.parameters)
+    history, decision = judged.history, judged.decision
+    commitment = next((c for c in history.commitments if c.index == index), None)
+    is_guard = index == client.facts.guard_index
+    outcome, reason = _outcome(parameters, judged, commitment, index, is_guard=is_guard)
+    worker = decision.evidence.workers[index] if decision and not is_guard else None
+    reading = worker.reading if worker else (decision.evidence.anchor if decision else None)
+    before = after = 0
+    weight = decision.weights.anchor if decision and is_guard else 0
+    if decision and not is_guard:
+        before = unpack_lanes(decision.evidence.lane_words, client.facts.guard_index)[index].llr
+        after = decision.verdict.lanes[index].llr
+        weight = dict(zip(decision.weights.indices, decision.weights.weights, strict=True)).get(index, 0)
+    yardstick = decision.after.yardstick if decision else 0
+    return Verdict(
+        round=history.round,
+        index=index,
+        worker=client.facts.members[index].identity,
+        outcome=outcome,
+        reason=reason,
+        status=worker.status.name.lower() if worker else ("committed" if commitment else "absent"),
+        score=decision.verdict.scores[index] if decision and not is_guard else None,
+        yardstick=yardstick - 1 if yardstick else None,
+        evidence_before=before,
+        evidence_after=after,
+        norm2=reading.norm2 if reading else None,
+        exponent=reading.exponent if reading else None,
+        weight_q32=weight,
+        update_root=commitment.update_root if commitment else None,
+        tokens=commitment.tokens if commitment else 0,
+        signed=commitment is not None and commitment.signature is not None,
+        commit_transaction=commitment.transaction if commitment else None,
+        commit_block=commitment.block if commitment else None,
+        seed=history.verdicts.seed if history.verdicts else None,
+        seed_block=history.seal.seal_block + 1 if history.seal else None,
+        settle_transaction=history.verdicts.transaction if history.verdicts else None,
+    )
+
+
+def _outcome(
+    parameters: GateParameters,
+    judged: JudgedRound,
+    commitment: Commitment | None,
+    index: int,
+    *,
+    is_guard: bool,
+) -> tuple[str, str]:
+    if judged.history.voided is not None:
+        return "void", "the round was void; nothing of it counts"
+    if commitment is None:
+        return "absent", "it did not commit in this round; nothing changes"
+    if judged.decision is None:
+        return "waiting", "the round is not settled yet"
+    if is_guard:
+        return "anchor", "the guard's anchor, against which the others are measured; never judged itself"
+    reason = refusal_reason(parameters, judged.decision, index)
+    return ("approved" if judged.decision.verdict.is_approved(index) else "refused"), reason
+
+
+def _nats(q10: int) -> str:
+    return f"{q10 / NATS_Q:.2f}"
