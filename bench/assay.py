@@ -49,7 +49,7 @@ class AssayBench:
         ratio_to_sha256: seconds.assay / seconds.sha256, of the fastest repeats.
         update_bytes: Size of the update file, held in memory once.
         extra_bytes: By how much the peak of resident memory during an assay exceeds what was resident just
-            before it, the update being there already and the code compiled; None where the kernel does not tell.
+            before it, update and compiled code being there already; None where the kernel does not tell.
         peak_bytes: update_bytes + extra_bytes; None like it.
     """
 

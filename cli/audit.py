@@ -19,8 +19,8 @@ from cli.output import notices, results, short, write_json
 def audit(run: Path | None, rpc_url: str, ledger: str, blobs: str, as_json: bool) -> int:
     """Re-derive a whole run from the chain and the update files, and compare.
 
-    RUN is a run's folder  [default: runs/demo, unless --ledger is given]. Signatures, roots, seeds, words,
-    verdicts, reputations, weights and models are computed again; no local index, checkpoint or metric is
+    RUN is a run's folder  [default: the latest in runs/, unless --ledger is given]. Signatures, roots, seeds,
+    words, verdicts, reputations, weights and models are computed again; no index, checkpoint or metric is
     trusted. Exit code 3 when anything differs.
 
     \b

@@ -19,7 +19,7 @@ def target_options(command: F) -> F:
         "--run",
         "run_folder",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of the run.  [default: runs/demo, unless --ledger is given]",
+        help="Folder of the run.  [default: the latest in runs/, unless --ledger is given]",
     )
     @click.option(
         "--rpc-url", envvar="ETH_RPC_URL", default="", help="Node to ask instead of the run's own chain."
@@ -36,9 +36,21 @@ def target_options(command: F) -> F:
 
 
 def make_target(folder: Path | None, rpc_url: str, ledger: str, blobs: str) -> Any:
-    """Give the RunTarget that these options mean."""
+    """Give the RunTarget that these options mean; without any, the latest run in runs/."""
     from trainer.chain_session import RunTarget
 
     if folder is None and not ledger:
-        folder = Path("runs/demo")
+        folder = latest_run(Path("runs"))
     return RunTarget(folder, rpc_url if ledger or folder is None else "", ledger, blobs)
+
+
+def latest_run(runs: Path) -> Path:
+    """Give the run that was started or continued last.
+
+    Raises:
+        click.UsageError: There is none.
+    """
+    configs = sorted(runs.glob("*/run.toml"), key=lambda path: path.stat().st_mtime)
+    if not configs:
+        raise click.UsageError(f"no run in {runs}/: give a run's folder, or make one with `hallmark run`")
+    return configs[-1].parent

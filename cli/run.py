@@ -1,6 +1,7 @@
 """`hallmark run` and `hallmark demo`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ LOCAL_CHAIN_NOTE = (
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML with all of it."
 )
-@click.option("--out", help="Folder of the run; an unfinished run there goes on.  [default: runs/demo]")
+@click.option("--out", help="Folder; an unfinished run there goes on.  [default: runs/TASK-ATTACK-DIGEST]")
 @click.option("--task", help="digits_cnn, digits_mlp, byte_lm, or your own module:factory.")
 @click.option("--workers", type=int, help="Workers, 1 to 255.")
 @click.option("--rounds", type=int, help="Rounds; raise it to continue a finished run.")
@@ -36,6 +37,7 @@ LOCAL_CHAIN_NOTE = (
 @click.option("--root-samples", type=int, help="Size of the guard's trusted set.")
 @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Record on this node instead of the embedded chain.")
 @click.option("--blobs", help="Where update files go: a folder or an fsspec URL.  [default: OUT/blobs]")
+@click.option("--deployment", help="Use registry and rules that `hallmark deploy` wrote to this file.")
 @json_option
 def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     """Train by DiLoCo; commit, assay, judge and record every update; merge only what the ledger approved.
@@ -122,6 +124,7 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
         "malicious": ("attack", "share"),
         "rpc_url": ("chain", "rpc_url"),
         "blobs": ("chain", "blobs"),
+        "deployment": ("chain", "deployment"),
     }
     for name, value in options.items():
         if value is None:
@@ -131,7 +134,12 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
             table[key] = value
         elif isinstance(table.setdefault(section, {}), dict):
             table[section][key] = value
-    return resolve_config(table)
+    config = resolve_config(table)
+    if "out" in table:
+        return config
+    # Named by what it is, so that the same command finds the same run again.
+    name = f"{config.task.replace(':', '.')}-{config.attack.name}-{config.train_digest[:8]}"
+    return replace(config, out=f"runs/{name}")
 
 
 def _list_attacks() -> None:

@@ -193,7 +193,7 @@ class BlobStore:
     def remove_leftovers(self) -> int:
         """Delete what killed writers left half-written in a local folder.
 
-        Call it only while nobody else writes into the store: it cannot tell a dead writer's file from a living one's.
+        Call it only while nobody else writes into the store: a living writer's file looks the same.
 
         Returns:
             How many files were deleted; 0 for stores that are no local folder.

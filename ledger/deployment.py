@@ -16,7 +16,7 @@ import rlp
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 
-from ledger import artifacts
+from ledger import artifacts, digests
 from ledger.errors import EnvironmentFault, InputError
 from ledger.history import decode_log
 from ledger.node import Node
@@ -101,6 +101,21 @@ class Journal(MemoryJournal):
             os.fsync(handle.fileno())
         temporary.replace(self._path)
 
+    def adopt_shared(self, other: "Journal") -> None:
+        """Take the contracts that runs share from another journal, unless there are some here.
+
+        Raises:
+            DeploymentError: The other journal does not have them.
+        """
+        for step in ("registry", "spec"):
+            known = other.get(step)
+            if not isinstance(known, dict) or "address" not in known:
+                raise DeploymentError(
+                    f"{other._path} names no deployed {step}", hint="`hallmark deploy` writes such a file"
+                )
+            if self.get(step) is None:
+                self.put(step, known)
+
 
 class Deployer:
     """Deploys the contracts of one run, or finds them deployed."""
@@ -118,9 +133,18 @@ class Deployer:
 
         Returns:
             Addresses of WorkerRegistry and GateSpec.
+
+        Raises:
+            DeploymentError: What is deployed there is not ours, or has other constants.
         """
         registry = self._contract("registry", "WorkerRegistry", MINIMUM_BOND_WEI, UNBONDING_S)
         spec = self._contract("spec", "GateSpec", tuple(parameters))
+        found = bytes(self._node.call(self._bound(spec, "GateSpec").functions.specDigest()))
+        if found != digests.spec_digest(parameters):
+            raise DeploymentError(
+                f"the GateSpec at {spec} has other constants than this run",
+                hint="leave out --deployment, and the run deploys its own",
+            )
         return registry, spec
 
     def run(self, parameters: Sequence[int], parties: Parties, facts: RunFacts) -> str:

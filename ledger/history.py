@@ -206,7 +206,7 @@ def _take(node: Node, ledger: str, rounds: dict[int, RoundHistory], event: "Even
         rounds[number] = RoundHistory(number, deadline, bytes(event.arguments["parentModel"]))
         return
     if number not in rounds:
-        raise HistoryError(number, event.name, "the round was never opened")
+        raise HistoryError(number, "RoundOpened", f"the round was never opened, but has {event.name}")
     history = rounds[number]
     _READERS[event.name](node, ledger, history, event)
 

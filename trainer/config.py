@@ -46,10 +46,12 @@ class ChainConfig:
     Attributes:
         rpc_url: An EVM node; empty: the embedded chain in the run folder.
         blobs: Where update files go, any fsspec URL; empty: the run folder.
+        deployment: File of `hallmark deploy` with the registry and the rules to use; empty: the run deploys its own.
     """
 
     rpc_url: str = ""
     blobs: str = ""
+    deployment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

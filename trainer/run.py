@@ -116,7 +116,10 @@ class LedgerRun:
             length=len(self._theta),
             commit_window_s=COMMIT_WINDOW_S,
         )
-        deployer = Deployer(node, self._parties.operator, Journal(self._folder.deployment, node.chain_id))
+        journal = Journal(self._folder.deployment, node.chain_id)
+        if self._config.chain.deployment:
+            journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
+        deployer = Deployer(node, self._parties.operator, journal)
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
 
     def _resume(self) -> None:

@@ -128,6 +128,13 @@ class RoundAudit:
         judged = self._verdicts(history, history.verdicts, sealed, carried)
         self._finish(history, history.verdicts, judged, sealed, carried, following)
 
+    def skip_to(self, history: RoundHistory, carried: Carried) -> None:
+        """Go on at a round although the one before it is missing: its outcome is taken from the chain."""
+        carried.gate = None
+        carried.root = history.parent_model
+        carried.record = self._client.record_of(history.round - 1)
+        carried.model = self._stored(carried.root)
+
     # Commitments and seal
 
     def _commitments(self, history: RoundHistory, carried: Carried) -> Sealed:
@@ -384,9 +391,10 @@ class RoundAudit:
             self._findings.differ(number, "record", judged.records[0], verdicts.record)
         record = self._record(number, tuple(records), (final.record,), carried)
         carried.root = records.get(record, final.model_root)
-        carried.model = (
-            model if carried.root == roots[0] and model is not None else self._stored(carried.root)
-        )
+        is_replayed = model is not None and carried.root == roots[0]
+        carried.model = model if is_replayed else self._stored(carried.root)
+        if judged is not None:
+            self._ask(history, judged, sealed)
 
     def _readings(self, history: RoundHistory, judged: Judged, sealed: Sealed, carried: Carried) -> Readings:
         """Derive words and norms again; where they differ, say which verdicts would have fallen otherwise."""

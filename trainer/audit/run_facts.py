@@ -51,14 +51,17 @@ def check_facts(client: LedgerClient, findings: Findings) -> tuple[GateParameter
     """
     facts = client.facts
     _check_cohort(client, findings)
+    before = findings.total
     opened = _run_opened(client, findings)
+    is_told_twice = opened is not None and findings.total > before
     digest = digests.spec_digest(facts.parameters)
     parameters = None
     if not 1 <= facts.length <= LENGTH_MAX:
         findings.differ(0, "length", f"1 to {LENGTH_MAX}", facts.length)
     elif findings.same(0, "spec_digest", digest, facts.spec_digest):
         try:
-            parameters = GateParameters(*facts.parameters)
+            # With two versions of the constants everything would differ from one of them.
+            parameters = None if is_told_twice else GateParameters(*facts.parameters)
         except (GuardError, TypeError) as error:
             findings.differ(0, "spec", "constants of docs/spec/gate.md", error)
     return parameters, None if opened is None else bytes(opened["initialModel"])

@@ -68,7 +68,9 @@ def audit(
         gate=GateState.start(client.facts.guard_index),
     )
     rounds_audit = RoundAudit(client, parameters, store, findings)
-    for history, following in zip(rounds, [*rounds[1:], None], strict=True):
+    for place, (history, following) in enumerate(zip(rounds, [*rounds[1:], None], strict=True), 1):
+        if history.round != (rounds[place - 2].round + 1 if place > 1 else 1):
+            rounds_audit.skip_to(history, carried)
         rounds_audit.audit(history, carried, following)
         if on_round is not None:
             on_round(history.round)

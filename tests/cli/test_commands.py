@@ -1,0 +1,262 @@
+"""Every command as a person or a script calls it: output, JSON, exit codes."""
+
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cli.errors import ExitCode
+from cli.main import COMMANDS, main
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Called]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*arguments: str) -> Called:
+        monkeypatch.setattr("sys.argv", ["hallmark", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return Called(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+TINY = ("--task", "digits_mlp", "--workers", "4", "--malicious", "0.25", "-H", "2", "--root-samples", "20")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two rounds with one cheating worker."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ["run", *TINY, "--attack", "malformed", "--rounds", "2", "--out", str(folder)]
+        patch.setattr("sys.argv", ["hallmark", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code
+    return folder
+
+
+def test_help_lists_every_command(call: Call) -> None:
+    called = call("--help")
+    assert called.code == ExitCode.OK
+    assert all(name in called.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n not in ("demo", "chain", "bench")])
+def test_help_of_each_command_has_an_example(call: Call, name: str) -> None:
+    called = call(name, "--help")
+    assert called.code == ExitCode.OK
+    assert f"hallmark {name}" in called.out
+    assert "--json" in called.out
+
+
+def test_run_again_finds_everything_done(call: Call, run_folder: Path) -> None:
+    called = call("run", "--config", str(run_folder / "run.toml"), "--out", str(run_folder))
+    assert called.code == ExitCode.OK
+    assert "done already" in called.out
+
+
+def test_run_with_other_options_in_the_same_folder_is_refused(call: Call, run_folder: Path) -> None:
+    called = call("run", *TINY, "--seed", "7", "--out", str(run_folder))
+    assert called.code == ExitCode.KEY_OR_CONFIG
+    assert "another configuration" in called.err
+
+
+def test_more_rounds_continue_a_finished_run(call: Call, run_folder: Path) -> None:
+    called = call(
+        "run", "--config", str(run_folder / "run.toml"), "--out", str(run_folder), "--rounds", "3", "--json"
+    )
+    assert called.code == ExitCode.OK
+    document = called.json
+    assert isinstance(document, dict)
+    assert [entry["round"] for entry in document["rounds"]] == [3]
+
+
+def test_history_names_outcome_and_reason(call: Call, run_folder: Path) -> None:
+    called = call("history", "3", "--run", str(run_folder), "--json")
+    assert called.code == ExitCode.OK
+    entries = called.json
+    assert isinstance(entries, list)
+    assert entries[0]["outcome"] == "refused"
+    assert entries[0]["status"] == "malformed"
+    assert "malformed" in entries[0]["reason"]
+    assert entries[0]["evidence_after"] == 2560
+
+
+def test_history_by_identity_equals_history_by_index(call: Call, run_folder: Path) -> None:
+    by_index = call("history", "0", "--run", str(run_folder), "--json").json
+    assert isinstance(by_index, list)
+    assert call("history", by_index[0]["worker"], "--run", str(run_folder), "--json").json == by_index
+
+
+def test_explain_by_round_and_by_root_agree(call: Call, run_folder: Path) -> None:
+    by_place = call("explain", "1:0", "--run", str(run_folder), "--json").json
+    assert isinstance(by_place, dict)
+    by_root = call("explain", by_place["update_root"], "--run", str(run_folder), "--json").json
+    assert by_root == by_place
+    assert by_place["outcome"] == "approved"
+    assert by_place["commit_transaction"].startswith("0x")
+
+
+def test_explain_for_people_says_why(call: Call, run_folder: Path) -> None:
+    called = call("explain", "2:3", "--run", str(run_folder))
+    assert called.code == ExitCode.OK
+    assert "refused" in called.out
+    assert "because the bytes under the committed root are malformed" in called.out
+    assert "seed 0x" in called.out
+
+
+@pytest.mark.parametrize("name", ["9:0", "1:99", "x:0", "1:bob", "0x" + "11" * 32, "nonsense"])
+def test_explain_unknown_contribution_is_a_clear_error(call: Call, run_folder: Path, name: str) -> None:
+    called = call("explain", name, "--run", str(run_folder))
+    assert called.code == ExitCode.KEY_OR_CONFIG
+    assert called.err.startswith("error: ")
+
+
+def test_reputation_comes_from_the_contract(call: Call, run_folder: Path) -> None:
+    rows = call("reputation", "--run", str(run_folder), "--json").json
+    assert isinstance(rows, list)
+    assert len(rows) == 4
+    assert rows[0]["accepted"] >= 2
+    assert rows[3]["accepted"] == 0
+    assert rows[3]["refused"] >= 2
+    one = call("reputation", "3", "--run", str(run_folder), "--json").json
+    assert one == [rows[3]]
+
+
+def test_audit_ok_has_the_promised_keys(call: Call, run_folder: Path) -> None:
+    called = call("audit", str(run_folder), "--json")
+    assert called.code == ExitCode.OK
+    report = called.json
+    assert isinstance(report, dict)
+    assert report["ok"] is True
+    assert report["differences"] == []
+    assert set(report["checked"]) == {
+        "rounds",
+        "contributions",
+        "signatures",
+        "words",
+        "verdicts",
+        "models",
+    }
+
+
+def test_audit_of_a_damaged_run_exits_3_and_names_the_worker(
+    call: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    explained = call("explain", "1:1", "--run", str(run_folder), "--json").json
+    assert isinstance(explained, dict)
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for path in (run_folder / "blobs").iterdir():
+        data = bytearray(path.read_bytes())
+        if path.name.startswith(explained["update_root"]):
+            data[5000] ^= 1
+        (blobs / path.name).write_bytes(data)
+    called = call("audit", str(run_folder), "--blobs", str(blobs), "--json")
+    assert called.code == ExitCode.VERIFICATION_FAILED
+    report = called.json
+    assert isinstance(report, dict)
+    named = {(entry["round"], entry["worker"]) for entry in report["differences"]}
+    assert (1, explained["worker"]) in named
+
+
+def test_audit_where_there_is_no_run_is_a_config_error(call: Call, tmp_path: Path) -> None:
+    called = call("audit", str(tmp_path))
+    assert called.code == ExitCode.KEY_OR_CONFIG
+    assert "not the folder of a run" in called.err
+
+
+def test_misspelt_config_key_names_the_right_one(call: Call, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text("wokers = 4\n")
+    called = call("run", "--config", str(config))
+    assert called.code == ExitCode.KEY_OR_CONFIG
+    assert "wokers" in called.err
+    assert "workers" in called.err.split("hint:")[1]
+
+
+def test_unknown_attack_names_the_nearest(call: Call) -> None:
+    called = call("run", "--attack", "sign_flp")
+    assert called.code == ExitCode.KEY_OR_CONFIG
+    assert "sign_flip" in called.err
+
+
+def test_unknown_option_is_usage(call: Call) -> None:
+    assert call("run", "--no-such-option").code == ExitCode.USAGE
+
+
+def test_attack_list_goes_to_stdout(call: Call) -> None:
+    called = call("run", "--attack", "list")
+    assert called.code == ExitCode.OK
+    assert {"none", "sign_flip_x10", "alie", "null_space"} <= set(called.out.split())
+
+
+def test_node_that_does_not_answer_is_an_environment_error(call: Call, tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    called = call("run", *TINY, "--rpc-url", url, "--out", str(tmp_path / "r"))
+    assert called.code == ExitCode.ENVIRONMENT
+    assert "hallmark chain start" in called.err
+
+
+def test_chain_start_on_a_port_in_use_says_so(call: Call, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        called = call("chain", "start", "--data", str(tmp_path / "chain"), "--port", str(port))
+    assert called.code == ExitCode.ENVIRONMENT
+    assert str(port) in called.err
+
+
+def test_chain_start_refuses_a_public_address(call: Call, tmp_path: Path) -> None:
+    called = call("chain", "start", "--data", str(tmp_path / "chain"), "--host", "0.0.0.0")  # noqa: S104
+    assert called.code != ExitCode.OK
+    assert "--public" in called.err or "public" in called.err
+
+
+def test_wrong_password_of_a_keystore_is_a_key_error(call: Call, tmp_path: Path) -> None:
+    missing = tmp_path / "key.json"
+    called = call("deploy", "--keystore", str(missing), "--rpc-url", "http://127.0.0.1:1")
+    assert called.code in (ExitCode.ENVIRONMENT, ExitCode.KEY_OR_CONFIG)
+
+
+def test_bench_gas_has_the_promised_keys(call: Call) -> None:
+    called = call("bench", "gas", "--workers", "2", "--json")
+    assert called.code == ExitCode.OK
+    report = called.json
+    assert isinstance(report, dict)
+    assert report["hardfork"] == "prague"
+    assert set(report["per_contribution"]["2"]) == {"commit", "seal", "settle", "finalize", "total"}
+
+
+def test_bench_assay_has_the_promised_keys(call: Call) -> None:
+    called = call("bench", "assay", "--values", "1000000", "--repeats", "1", "--json")
+    assert called.code == ExitCode.OK
+    report = called.json
+    assert isinstance(report, dict)
+    assert set(report["seconds"]) == {"assay", "sha256", "copy"}
+    assert report["ratio_to_sha256"] > 0
+    assert report["peak_bytes"] > 1_000_000
