@@ -24,6 +24,7 @@ from ledger.parties import Parties, Party, joining_proof
 
 FORMAT = 1
 MINIMUM_BOND_WEI = 10**16
+FUNDS_WEI = 10**18
 _JOIN_GAS = 500_000
 UNBONDING_S = 7 * 24 * 3600
 NO_ADDRESS = "0x" + "00" * 20
@@ -163,7 +164,9 @@ class Deployer:
             EnvironmentFault: The node failed.
         """
         registry, spec = self.shared(parameters)
+        self._fund(parties.guard.signer.address)
         for party in (*parties.workers, parties.guard):
+            self._fund(party.identity.address)
             self._join(registry, party)
         cohort = self._cohort(registry, parties)
         deadline = self._node.timestamp() + facts.commit_window_s
@@ -203,6 +206,11 @@ class Deployer:
         address, _ = self._node.deploy(self._operator, artifact.abi, artifact.bytecode, *arguments)
         self._journal.put(step, {**intent, "address": address})
         return address
+
+    def _fund(self, address: str) -> None:
+        """Give an account what it needs to take part, if it has less."""
+        if self._node.balance_wei(address) < FUNDS_WEI:
+            self._node.transfer(self._operator, address, FUNDS_WEI)
 
     def _join(self, registry: str, party: Party) -> None:
         contract = self._bound(registry, "WorkerRegistry")

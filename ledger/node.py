@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 _TIP_WEI = 1_000_000_000
 _RETRIES = 4
 _DEPLOY_GAS = 15_000_000
+_TRANSFER_GAS = 21_000
 _RECEIPT_TIMEOUT_S = 120.0
 _LOCAL_ONLY = ("method not found", "does not exist", "not supported")
 
@@ -135,6 +136,19 @@ class Node:
         """Give the code at an address; empty for an account without code."""
         return bytes(self._ask(lambda: self.web3.eth.get_code(_address(address)), f"read code at {address}"))
 
+    def balance_wei(self, address: str) -> int:
+        """Give an account's balance."""
+        return self._ask(lambda: int(self.web3.eth.get_balance(_address(address))), "read a balance")
+
+    def transfer(self, account: LocalAccount, recipient: str, value_wei: int) -> Sent:
+        """Send ether.
+
+        Raises:
+            NodeUnavailableError: The node did not answer, or did not mine in time.
+        """
+        fields = {"to": _address(recipient), "data": b"", "value": value_wei}
+        return self._sent(self._transact(account, fields, "transfer", _TRANSFER_GAS))
+
     def transaction(self, transaction_hash: bytes) -> TxData:
         """Give a transaction by hash."""
         return self._ask(
@@ -173,15 +187,9 @@ class Node:
         return self._ask(lambda: function.call(parameters), f"call {function.fn_name}")
 
     def send(
-        self,
-        account: LocalAccount,
-        function: Any = None,
-        *,
-        local_gas: int | None = None,
-        value_wei: int = 0,
-        init_code: bytes | None = None,
+        self, account: LocalAccount, function: Any, *, local_gas: int | None = None, value_wei: int = 0
     ) -> Sent:
-        """Send a transaction and wait until it is mined.
+        """Call a contract function in a transaction and wait until it is mined.
 
         A call with the same arguments goes first, so that a refusal is found
         before anything is paid. A lost connection is tried again with the same
@@ -189,11 +197,10 @@ class Node:
 
         Args:
             account: Who signs and pays.
-            function: Bound contract function; None with `init_code`.
+            function: Bound contract function.
             local_gas: Gas limit on a local chain, where gas has one meaning and an estimate costs
                 twenty executions; elsewhere, and if None, it is estimated.
             value_wei: Ether to send along, in wei.
-            init_code: Code of a contract to create.
 
         Returns:
             The mined transaction.
@@ -202,16 +209,36 @@ class Node:
             RevertedError: The contract refused.
             NodeUnavailableError: The node did not answer, or did not mine in time.
         """
-        action = function.fn_name if function is not None else "create contract"
-        transaction: dict[str, Any] = {"from": account.address, "value": value_wei, "chainId": self.chain_id}
-        if function is None:
-            transaction["data"] = init_code or b""
-        else:
-            transaction["to"] = function.address
-            transaction["data"] = function._encode_transaction_data()
+        fields = {"to": function.address, "data": function._encode_transaction_data(), "value": value_wei}
+        return self._sent(self._transact(account, fields, function.fn_name, local_gas))
+
+    def deploy(
+        self, account: LocalAccount, abi: Any, bytecode: bytes, *arguments: object
+    ) -> tuple[str, Sent]:
+        """Create a contract.
+
+        Returns:
+            Its checksummed address and the transaction.
+        """
+        constructor = self.web3.eth.contract(abi=abi, bytecode=bytecode).constructor(*arguments)
+        init_code = bytes.fromhex(constructor.data_in_transaction.removeprefix("0x"))
+        receipt = self._transact(account, {"data": init_code, "value": 0}, "create contract", _DEPLOY_GAS)
+        created = receipt["contractAddress"]
+        if created is None:
+            raise NodeAnswerError("the node's receipt names no created contract")
+        return to_checksum_address(created), self._sent(receipt)
+
+    def _transact(
+        self, account: LocalAccount, fields: dict[str, Any], action: str, local_gas: int | None
+    ) -> TxReceipt:
         base_fee = int(self.block().get("baseFeePerGas", 0))
-        transaction["maxPriorityFeePerGas"] = _TIP_WEI
-        transaction["maxFeePerGas"] = 2 * base_fee + _TIP_WEI
+        transaction: dict[str, Any] = {
+            **fields,
+            "from": account.address,
+            "chainId": self.chain_id,
+            "maxPriorityFeePerGas": _TIP_WEI,
+            "maxFeePerGas": 2 * base_fee + _TIP_WEI,
+        }
         # In the pending block: what is valid only from the next block on must not be refused here.
         if local_gas is None or not self.is_local:
             estimated = self._ask(
@@ -229,26 +256,13 @@ class Node:
         receipt = self._ask(lambda: self._wait(signed.hash), action)
         if receipt["status"] != 1:
             raise self._explain_failure(action, transaction, receipt)
+        return receipt
+
+    @staticmethod
+    def _sent(receipt: TxReceipt) -> Sent:
         return Sent(
             bytes(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"], receipt["logs"]
         )
-
-    def deploy(
-        self, account: LocalAccount, abi: Any, bytecode: bytes, *arguments: object
-    ) -> tuple[str, Sent]:
-        """Create a contract.
-
-        Returns:
-            Its checksummed address and the transaction.
-        """
-        constructor = self.web3.eth.contract(abi=abi, bytecode=bytecode).constructor(*arguments)
-        init_code = bytes.fromhex(constructor.data_in_transaction.removeprefix("0x"))
-        sent = self.send(account, init_code=init_code, local_gas=_DEPLOY_GAS)
-        receipt = self._ask(lambda: self._wait(cast(Any, sent.hash)), "read a receipt")
-        created = receipt["contractAddress"]
-        if created is None:
-            raise NodeAnswerError("the node's receipt names no created contract")
-        return to_checksum_address(created), sent
 
     def wait_for_block(self, number: int, *, timeout_s: float = 300.0) -> None:
         """Wait until a block exists; on a local chain, mine up to it.

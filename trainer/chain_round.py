@@ -11,7 +11,7 @@ from guard.settlement import Settlement, encode_settlement
 from guard.signs import SeedSigns
 from guard.state import Decision, GateState
 from ledger import digests
-from ledger.blobs import BlobStore
+from ledger.blobs import BlobStore, BlobStoreFault
 from ledger.calldata import SignedCommitment
 from ledger.client import LedgerClient, LedgerState, Stage
 from ledger.contribution import sign
@@ -100,7 +100,7 @@ class ChainRound:
             if index not in done
         }
         operator = self._parties.operator
-        if batch:
+        if batch and self._client.node.timestamp() <= state.commit_deadline:
             sent = self._client.commit_batch(operator, self.number, state.commit_deadline, batch)
             self.spend("commit", sent)
         if self._client.state().stage == Stage.OPEN:
@@ -239,6 +239,8 @@ class ChainRound:
         try:
             # The assay computes the root in its own pass over the bytes; once is enough.
             data = self._store.get(root, max_bytes=facts.size_bytes, root_of=lambda _: root)
+        except BlobStoreFault:
+            raise  # a disk or network that fails is nobody's guilt
         except LedgerError as error:
             self._observer.note(f"round {self.number}, member {index}: unavailable: {error}")
             return UNAVAILABLE

@@ -46,7 +46,7 @@ class ChainConfig:
     Attributes:
         rpc_url: An EVM node; empty: the embedded chain in the run folder.
         blobs: Where update files go, any fsspec URL; empty: the run folder.
-        deployment: File of `hallmark deploy` with the registry and the rules to use; empty: the run deploys its own.
+        deployment: File of `hallmark deploy` with the registry and rules to use; empty: deploy new ones.
     """
 
     rpc_url: str = ""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from eth_utils import keccak
 
-from guard.gate import Status
+from guard.gate import Status, WorkerEvidence
 from guard.lanes import unpack_lanes
 from guard.settlement import decode_settlement
 from guard.state import Decision, GateState
@@ -92,6 +92,8 @@ class LedgerRun:
         self._known_seed = b""
         self._done = 0
         self._opened_block = 0
+        self._voided: frozenset[int] = frozenset()
+        self._untold: list[RoundReport] = []
         initial = encode_model(Model(self._theta, self._momentum, self._shape))
         self._store.put(self._root, initial, BlobKind.MODEL)
         self._client = LedgerClient(node, self._deploy(node))
@@ -101,8 +103,8 @@ class LedgerRun:
     def play(self) -> list[RoundReport]:
         """Finish the rounds that are left, and give their reports."""
         reports = []
-        while self._done < self._config.rounds:
-            report = self._round(self._done + 1)
+        while self._untold or self._done < self._config.rounds:
+            report = self._untold.pop() if self._untold else self._round(self._done + 1)
             self._folder.add_metric(report.as_json())
             self._observer.round_done(report)
             reports.append(report)
@@ -129,12 +131,16 @@ class LedgerRun:
         if found.checkpoint is not None:
             self._take_over(found.checkpoint)
         self._folder.keep_metrics_until(self._done)
-        self._catch_up(read_rounds(self._client.node, self._client.address))
+        rounds = read_rounds(self._client.node, self._client.address)
+        decision = self._catch_up(rounds)
         if self._client.state().parent_model != self._root:
             raise DisagreementError(
                 f"the model of round {self._done} is not the one that the chain finalized",
                 hint="was the checkpoint exchanged? `hallmark audit` replays the run from chain and blobs",
             )
+        told = {int(line["round"]) for line in self._folder.metric_lines()}
+        if self._done and self._done not in told:
+            self._untold.append(self._report_again(rounds[self._done - 1], decision))
 
     def _take_over(self, checkpoint: Checkpoint) -> None:
         self._theta, self._momentum = checkpoint.theta, checkpoint.momentum
@@ -143,30 +149,38 @@ class LedgerRun:
         self._fleet.load_state(checkpoint.fleet)
         self._done = checkpoint.round_number
 
-    def _catch_up(self, rounds: list[RoundHistory]) -> None:
-        """Bring the gate to where the checkpoint is, and the chain too.
+    def _catch_up(self, rounds: list[RoundHistory]) -> Decision | None:
+        """Bring the gate to where the checkpoint is, and the chain too; give the decision of that round.
 
         A crash after the checkpoint and before `finalize` leaves the chain one
-        transaction behind; anything else is no crash.
+        transaction behind; one between a void round and its checkpoint leaves it
+        one round ahead. Anything else is no crash.
         """
         finished = sum(history.final is not None or history.voided is not None for history in rounds)
-        last = self._gate
+        self._voided = frozenset(history.round for history in rounds if history.voided is not None)
+        decision = None
         for history in rounds[: self._done]:
-            last, self._gate = self._gate, self._after(history)
-        if finished == self._done - 1 and rounds[finished].verdicts is not None:
-            unfinished = self._chain_round(self._done)
-            self._gate = last
-            decision = self._decision(rounds[finished])
-            self._gate = decision.after
-            self._finalize(unfinished, decision)
-        elif finished != self._done:
+            decision = None if history.round in self._voided else self._decision(history)
+            self._gate = self._gate if decision is None else decision.after
+        is_ahead = finished == self._done + 1 and finished in self._voided
+        if finished == self._done - 1 and decision is not None:
+            self._finalize(self._chain_round(self._done), decision)
+        elif finished != self._done and not is_ahead:
             raise DisagreementError(
                 f"the newest checkpoint is of round {self._done}, the chain has finished {finished} rounds",
                 hint="a checkpoint or chain data is missing; restore it, or start over in another folder",
             )
+        return decision
 
-    def _after(self, history: RoundHistory) -> GateState:
-        return self._gate if history.voided is not None else self._decision(history).after
+    def _report_again(self, history: RoundHistory, decision: Decision | None) -> RoundReport:
+        """Report a round whose checkpoint is there, but whose report a crash has cut off."""
+        seconds = dict.fromkeys(PHASES, 0.0)
+        current = self._chain_round(history.round)
+        if decision is None or history.verdicts is None:
+            return self._void_report(current, seconds)
+        workers = decision.evidence.workers
+        metric = self._fleet.evaluate(self._theta)
+        return self._report(current, metric, workers, decision, history.verdicts.seed, seconds)
 
     def _decision(self, history: RoundHistory) -> Decision:
         """Judge a settled round again from what was posted."""
@@ -190,13 +204,13 @@ class LedgerRun:
     def _round(self, number: int) -> RoundReport:
         seconds = dict.fromkeys(PHASES, 0.0)
         with self._phase(seconds, number, "ledger"):
-            opening_gas = self._open()
+            opening_gas = 0 if number in self._voided else self._open()
             current = self._chain_round(number)
             current.gas["finalize"] = opening_gas
         with self._phase(seconds, number, "training"):
             work = self._fleet.train_round(number, self._theta, self._known_seed or None)
         with self._phase(seconds, number, "ledger"):
-            if current.commit(work) == Stage.IDLE:
+            if number in self._voided or current.commit(work) == Stage.IDLE:
                 return self._void(current, seconds)
             seed = current.seed()
         with self._phase(seconds, number, "guard"):
@@ -215,7 +229,7 @@ class LedgerRun:
             self._finalize(current, decision)
         with self._phase(seconds, number, "evaluation"):
             metric = self._fleet.evaluate(self._theta)
-        return self._report(current, metric, assayed, decision, seed, seconds)
+        return self._report(current, metric, assayed.settlement.workers, decision, seed, seconds)
 
     def _open(self) -> int:
         """Open the next round unless `finalize` has done so; give the gas."""
@@ -274,6 +288,9 @@ class LedgerRun:
         self._observer.note(f"round {current.number} is void: the guard handed in no anchor")
         self._done = current.number
         self._save()
+        return self._void_report(current, seconds)
+
+    def _void_report(self, current: ChainRound, seconds: dict[str, float]) -> RoundReport:
         count = self._config.workers
         llrs = tuple(lane.llr for lane in unpack_lanes(self._gate.lane_words, count))
         return RoundReport(
@@ -297,7 +314,7 @@ class LedgerRun:
         self,
         current: ChainRound,
         metric: Metric,
-        assayed: Assayed,
+        workers: tuple[WorkerEvidence, ...],
         decision: Decision,
         seed: bytes,
         seconds: dict[str, float],
@@ -308,7 +325,7 @@ class LedgerRun:
         return RoundReport(
             round_number=current.number,
             metric=metric,
-            statuses=tuple(worker.status for worker in assayed.settlement.workers),
+            statuses=tuple(worker.status for worker in workers),
             approved=tuple(decision.verdict.is_approved(index) for index in range(count)),
             banned=tuple(llr >= self._config.gate.ban_from for llr in llrs),
             scores=decision.verdict.scores,

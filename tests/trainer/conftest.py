@@ -1,16 +1,32 @@
-"""One recorded run for all tests that only read it."""
+"""Recorded runs for all tests that only read them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.trainer.recorded import Recorded, record
+from tests.trainer.eventful import ROUNDS, make_eventful
+from tests.trainer.recorded import Recorded, record, reopen
 from tests.trainer.toys import tiny_run
+from trainer.folder import RunFolder
+from trainer.reporting import RoundReport, SilentObserver
+from trainer.run import run
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """Three rounds of four workers; the last one's updates are malformed."""
     folder = tmp_path_factory.mktemp("recorded") / "run"
-    with record(tiny_run(out=str(folder), attack={"name": "malformed", "share": 0.25})) as run:
-        yield run
+    with record(tiny_run(out=str(folder), attack={"name": "malformed", "share": 0.25})) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def eventful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorded, list[RoundReport]]]:
+    """Five rounds of tests.trainer.eventful, with what they reported."""
+    config = tiny_run(out=str(tmp_path_factory.mktemp("eventful") / "run"), workers=3, rounds=ROUNDS)
+    with pytest.MonkeyPatch.context() as patch:
+        make_eventful(patch)
+        reports = run(config, SilentObserver())
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        yield recorded, reports

@@ -126,7 +126,7 @@ class SyncWebSocketProvider(JSONBaseProvider):
 
 def find_binary(name: str) -> Path:
     """Find anvil or cast, or skip the test."""
-    default = REPOSITORY / f"node_modules/@foundry-rs/{name}-linux-amd64/bin/{name}"
+    default = REPOSITORY / f"contracts/node_modules/@foundry-rs/{name}-linux-amd64/bin/{name}"
     path = Path(os.environ.get(f"HALLMARK_{name.upper()}", default))
     if not path.exists():
         found = shutil.which(name)

@@ -1,0 +1,199 @@
+"""Runs that are killed, everywhere and again and again, end like a run that was not."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trainer.run as run_module
+from ledger.blobs import BlobStore
+from ledger.chain.chain import EmbeddedChain
+from ledger.deployment import DeploymentError, Journal
+from ledger.node import Node
+from tests.trainer.eventful import ROUNDS, make_eventful
+from tests.trainer.recorded import Recorded, record, reopen
+from tests.trainer.toys import tiny_run
+from trainer.chain_round import DisagreementError
+from trainer.folder import RunFolder
+from trainer.reporting import RoundReport, SilentObserver
+from trainer.run import run
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the product may catch it."""
+
+
+class Killer:
+    """Kills once at each point that it has not killed at before.
+
+    Attributes:
+        points: Where it has killed.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.points: list[object] = []
+        self._kill_around(
+            patch, EmbeddedChain, "mine", lambda self, raw=(), **_: (self.head().block_number, *raw)
+        )
+        self._kill_around(patch, EmbeddedChain, "set_next_timestamp", lambda self, timestamp: timestamp)
+        self._kill_around(patch, BlobStore, "put", lambda self, root, *_: root)
+        self._kill_around(patch, Journal, "put", lambda self, step, value: (step, str(value)))
+        self._kill_around(patch, RunFolder, "add_metric", lambda self, line: line["round"])
+        self._kill_around(
+            patch, run_module, "save_checkpoint", lambda folder, checkpoint, _: checkpoint.round_number
+        )
+
+    def _kill_around(
+        self, patch: pytest.MonkeyPatch, owner: Any, name: str, key: Callable[..., object]
+    ) -> None:
+        original = getattr(owner, name)
+
+        def around(*arguments: Any, **named: Any) -> Any:
+            point = (name, key(*arguments, **named))
+            self._kill_once(("before", point))
+            result = original(*arguments, **named)
+            self._kill_once(("after", point))
+            return result
+
+        patch.setattr(owner, name, around)
+
+    def _kill_once(self, point: object) -> None:
+        if point not in self.points:
+            self.points.append(point)
+            raise Killed(str(point))
+
+
+def outcome(recorded: Recorded) -> tuple[bytes, bytes]:
+    """Give the last model root and the hash of the chain's head."""
+    node = Node(recorded.provider)
+    final = next(history.final for history in reversed(recorded.histories) if history.final is not None)
+    return final.model_root, bytes(node.block()["hash"])
+
+
+def rounds_told(folder: RunFolder) -> list[int]:
+    return [line["round"] for line in folder.metric_lines()]
+
+
+def test_run_killed_at_every_point_ends_like_one_that_was_not(
+    eventful: tuple[Recorded, list[RoundReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, reports = eventful
+    make_eventful(monkeypatch)
+    config = tiny_run(out=str(tmp_path / "run"), workers=3, rounds=ROUNDS)
+    with pytest.MonkeyPatch.context() as patch:
+        killer = Killer(patch)
+        told: list[RoundReport] = []
+        while not told or told[-1].round_number < ROUNDS:
+            try:
+                told += run(config, SilentObserver())
+            except Killed:
+                assert len(killer.points) < 500
+    assert len(killer.points) > 100
+    with reopen(RunFolder(Path(config.out))) as killed:
+        assert outcome(killed) == outcome(recorded)
+        assert killed.audit().ok
+        assert rounds_told(killed.folder) == list(range(1, ROUNDS + 1))
+    lines = zip(killed.folder.metric_lines(), reports, strict=True)
+    for line, report in lines:
+        unlike = {"gas", "seconds"}  # a killed process has taken its measurements with it
+        whole = report.as_json()
+        assert {k: v for k, v in line.items() if k not in unlike} == {
+            k: v for k, v in whole.items() if k not in unlike
+        }
+
+
+def test_audit_of_a_killed_run_finds_no_difference_and_says_how_far_it_got(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
+    mine, stages = EmbeddedChain.mine, []
+
+    def mine_and_die(self: EmbeddedChain, *arguments: Any, **named: Any) -> Any:
+        mine(self, *arguments, **named)
+        raise Killed
+
+    for _ in range(40):
+        with monkeypatch.context() as patch:
+            patch.setattr(EmbeddedChain, "mine", mine_and_die)
+            try:
+                run(config, SilentObserver())
+            except Killed:
+                pass
+            else:
+                break
+        with contextlib.suppress(DeploymentError), reopen(RunFolder(Path(config.out))) as killed:
+            report = killed.audit()
+            assert report.ok, report.differences
+            stages.append((report.checked.rounds, report.unfinished))
+    # The folder knows its ledger only from the process after the one that deployed it.
+    assert stages == [
+        (1, "sealed"), (1, "sealed"), (1, "settled"),
+        (2, "open"), (2, "sealed"), (2, "sealed"), (2, "settled"), (2, ""),
+    ]  # fmt: skip
+
+
+def test_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    short = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=1)
+    assert [r.round_number for r in run(short, SilentObserver())] == [1]
+    assert run(short, SilentObserver()) == []
+    longer = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
+    with record(longer) as recorded:
+        assert recorded.audit().ok
+        assert rounds_told(recorded.folder) == [1, 2]
+
+
+def test_run_with_a_lost_checkpoint_says_so(recorded: Recorded, tmp_path: Path) -> None:
+    shutil.copytree(recorded.folder.path, tmp_path / "run", ignore=shutil.ignore_patterns("*.lock", ".lock"))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    config = tiny_run(out=str(tmp_path / "run"), rounds=4, attack={"name": "malformed", "share": 0.25})
+    with pytest.raises(DisagreementError, match="has finished 3 rounds"):
+        run(config, SilentObserver())
+
+
+PROGRAM = """
+import sys
+from tests.trainer.toys import attacked
+from trainer.reporting import SilentObserver
+from trainer.run import run
+run(attacked("sign_flip_x10", out=sys.argv[1]), SilentObserver())
+"""
+
+
+@pytest.mark.slow
+def test_run_killed_by_the_system_at_random_moments_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], env=environment)
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    whole_s = time.monotonic() - began
+    draw, kills = random.Random(1), 0
+    while True:
+        process = start(tmp_path / "killed")
+        try:
+            status = process.wait(timeout=whole_s * draw.uniform(0.3, 0.95))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            assert kills < 40
+            continue
+        assert status == 0
+        if kills >= 5:
+            break
+        shutil.rmtree(tmp_path / "killed")
+    with reopen(RunFolder(tmp_path / "whole")) as whole, reopen(RunFolder(tmp_path / "killed")) as killed:
+        assert outcome(killed) == outcome(whole)
+        assert killed.audit().ok
+        assert rounds_told(killed.folder) == rounds_told(whole.folder) == [1, 2, 3]
