@@ -200,7 +200,7 @@ class Deployer:
                     f"{address} does not hold our {name}",
                     hint="is this the chain it was deployed to, and the same version of Hallmark?",
                 )
-        nonce = self._node.web3.eth.get_transaction_count(self._operator.address)
+        nonce = self._node.nonce(self._operator.address)
         intent = {"nonce": nonce, "block": self._node.block_number()}
         self._journal.put(step, intent)
         address, _ = self._node.deploy(self._operator, artifact.abi, artifact.bytecode, *arguments)

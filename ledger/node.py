@@ -125,7 +125,10 @@ class Node:
     def block(self, number: int | None = None) -> BlockData:
         """Give a block, the newest by default, without its transactions' bodies."""
         return self._ask(
-            lambda: self.web3.eth.get_block("latest" if number is None else number), f"read block {number}"
+            lambda: _with(
+                self.web3.eth.get_block("latest" if number is None else number), "number", "timestamp"
+            ),
+            f"read block {number}",
         )
 
     def timestamp(self) -> int:
@@ -152,15 +155,22 @@ class Node:
     def transaction(self, transaction_hash: bytes) -> TxData:
         """Give a transaction by hash."""
         return self._ask(
-            lambda: self.web3.eth.get_transaction(cast(Any, transaction_hash)), "read a transaction"
+            lambda: _with(self.web3.eth.get_transaction(cast(Any, transaction_hash)), "input", "from"),
+            "read a transaction",
         )
 
     def gas_used(self, transaction_hash: bytes) -> int:
         """Give the gas that a mined transaction used, whole transaction."""
-        receipt = self._ask(
-            lambda: self.web3.eth.get_transaction_receipt(cast(Any, transaction_hash)), "read a receipt"
+        return self._ask(
+            lambda: int(self.web3.eth.get_transaction_receipt(cast(Any, transaction_hash))["gasUsed"]),
+            "read a receipt",
         )
-        return int(receipt["gasUsed"])
+
+    def nonce(self, address: str) -> int:
+        """Give the number of an account's mined transactions: the nonce of its next one."""
+        return self._ask(
+            lambda: int(self.web3.eth.get_transaction_count(_address(address))), "ask for the nonce"
+        )
 
     def logs(self, address: str, first_block: int = 0, last_block: int | None = None) -> list[LogReceipt]:
         """Give all logs of one contract, oldest first.
@@ -170,11 +180,13 @@ class Node:
         """
         wanted = _address(address)
         last: Any = "latest" if last_block is None else last_block
-        answer = self._ask(
-            lambda: self.web3.eth.get_logs({"address": wanted, "fromBlock": first_block, "toBlock": last}),
-            f"read logs of {address}",
-        )
-        return [log for log in answer if log["address"] == wanted]
+
+        def question() -> list[LogReceipt]:
+            found = self.web3.eth.get_logs({"address": wanted, "fromBlock": first_block, "toBlock": last})
+            mine = [log for log in found if log["address"] == wanted]
+            return [_with(log, "topics", "data", "transactionHash", "blockNumber") for log in mine]
+
+        return self._ask(question, f"read logs of {address}")
 
     def call(self, function: Any, *, sender: str | None = None) -> Any:
         """Evaluate a contract function without a transaction.
@@ -348,9 +360,16 @@ class Node:
                 delay_s *= 3
             except Web3RPCError as error:
                 raise NodeAnswerError(f"{action}: {error.message or error}") from error
-            except (Web3Exception, ValueError, TypeError, KeyError) as error:
+            except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
                 raise NodeAnswerError(f"{action}: the node's answer makes no sense: {error}") from error
         raise NodeUnavailableError(f"{action}: the node does not answer")
+
+
+def _with(answer: _T, *names: str) -> _T:
+    """Give an answer that has these fields; a KeyError says that it does not."""
+    for name in names:
+        cast(Any, answer)[name]
+    return answer
 
 
 def _revert_data(error: ContractLogicError) -> bytes:

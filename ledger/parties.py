@@ -92,7 +92,7 @@ def load_keystore(path: Path, password: str) -> LocalAccount:
     """
     try:
         return _account(bytes(Account.decrypt(path.read_text(), password)))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise KeyfileError(
             f"cannot open keystore {path}: {error}", hint="check the path and the password"
         ) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, product
+from itertools import product
 
 from eth_utils import keccak
 
@@ -13,17 +13,15 @@ from guard.state import Decision, GateState
 from ledger import digests
 from ledger.blobs import BlobError, BlobStore, BlobStoreFault
 from ledger.client import LedgerClient
-from ledger.contribution import recover
-from ledger.errors import InputError, ProofError
-from ledger.history import Commitment, RoundHistory, Seal, Verdicts
+from ledger.errors import InputError
+from ledger.history import RoundHistory, Verdicts
 from ledger.update import Model, UpdateView, model_root
 from trainer.audit.blocks import Blocks
+from trainer.audit.commit_phase import CommitPhase, Sealed, distinct
 from trainer.audit.readings import BytesAgain, Readings
 from trainer.audit.report import Findings, word
 from trainer.audit.run_facts import load_model
 from trainer.merge import Weighted, merge
-
-BLOCKHASH_REACH = 256
 
 
 @dataclass(slots=True)
@@ -41,21 +39,6 @@ class Carried:
     record: bytes
     model: Model | None
     gate: GateState | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """The commitments of a round.
-
-    Attributes:
-        roots: Committed roots by cohort index; the first one counts.
-        presence: Bitmap of the members that committed.
-        accumulators: Digests that can be the round's: the derived one, then the one that the chain states.
-    """
-
-    roots: dict[int, bytes]
-    presence: int
-    accumulators: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +81,7 @@ class RoundAudit:
         self._store = store
         self._findings = findings
         self._blocks = Blocks(client.node)
+        self._phase = CommitPhase(client, self._blocks, findings)
         self._bytes = BytesAgain(client.facts, store, findings)
 
     def audit(self, history: RoundHistory, carried: Carried, following: RoundHistory | None) -> None:
@@ -115,9 +99,9 @@ class RoundAudit:
         self._findings.count("rounds")
         number = history.round
         self._findings.same(number, "parent_model", carried.root, history.parent_model)
-        sealed = self._commitments(history, carried)
+        sealed = self._phase.commitments(history, carried.record)
         if history.seal is not None:
-            self._seal(history, history.seal, sealed)
+            self._phase.seal(history, history.seal, sealed)
         if history.voided is not None:
             self._void(history, sealed, carried)
             return
@@ -135,73 +119,7 @@ class RoundAudit:
         carried.record = self._client.record_of(history.round - 1)
         carried.model = self._stored(carried.root)
 
-    # Commitments and seal
-
-    def _commitments(self, history: RoundHistory, carried: Carried) -> Sealed:
-        start = digests.round_start(
-            self._facts.domain,
-            self._facts.run,
-            history.round,
-            self._facts.spec_digest,
-            carried.record,
-            history.parent_model,
-        )
-        roots: dict[int, bytes] = {}
-        signed: list[bytes] = []
-        for commitment in history.commitments:
-            if commitment.index >= len(self._facts.members):
-                self._findings.differ(history.round, "member", "a member of the cohort", commitment.index)
-                continue
-            identity = self._facts.members[commitment.index].identity
-            if commitment.index in roots:
-                self._findings.differ(history.round, "commitment", "one", "a second one", identity)
-            roots.setdefault(commitment.index, commitment.update_root)
-            if commitment.index != self._facts.guard_index:
-                self._findings.count("contributions")
-            signed.append(self._commitment(history, commitment, identity))
-        derived = list(accumulate(signed, digests.append, initial=start))[-1]
-        stated = () if history.seal is None else (history.seal.accumulator,)
-        presence = sum(1 << index for index in roots)
-        return Sealed(roots, presence, _distinct((derived, *stated)))
-
-    def _commitment(self, history: RoundHistory, commitment: Commitment, identity: str) -> bytes:
-        """Check one commitment; give its digest."""
-        signer = self._facts.members[commitment.index].signer
-        digest = self._client.digest_of(history, commitment)
-        if commitment.signature is not None:
-            self._findings.count("signatures")
-            try:
-                found = recover(digest, commitment.signature)
-            except ProofError as error:
-                found = str(error)
-            self._findings.same(history.round, "signature", signer, found, identity)
-        elif commitment.sender is not None and commitment.sender not in (identity, signer):
-            self._findings.differ(
-                history.round, "sender", f"{identity} or {signer}", commitment.sender, identity
-            )
-        latest = min(history.commit_deadline, commitment.deadline)
-        mined = self._blocks.time(commitment.block)
-        if mined > latest:
-            self._findings.differ(history.round, "commit_time", f"at most {latest}", mined, identity)
-        return digest
-
-    def _seal(self, history: RoundHistory, seal: Seal, sealed: Sealed) -> None:
-        number, findings = history.round, self._findings
-        for index, member in enumerate(self._facts.members):
-            here, there = sealed.presence >> index & 1, seal.presence >> index & 1
-            findings.same(number, "presence", here, there, member.identity)
-        if seal.presence >> len(self._facts.members):
-            findings.differ(number, "presence", word(sealed.presence), word(seal.presence))
-        findings.same(number, "accumulator", sealed.accumulators[0], seal.accumulator)
-        findings.same(number, "seal_block", seal.block, seal.seal_block)
-        if not seal.presence >> self._facts.guard_index & 1:
-            findings.differ(number, "seal", "void without an anchor", "sealed")
-        if seal.presence == self._facts.full:
-            last = history.commitments[-1].transaction if history.commitments else b""
-            findings.same(number, "seal", last, seal.transaction)
-        elif self._blocks.time(seal.block) <= history.commit_deadline:
-            time = self._blocks.time(seal.block)
-            findings.differ(number, "seal_time", f"after {history.commit_deadline}", time)
+    # Stages
 
     def _complete(self, history: RoundHistory, following: RoundHistory | None) -> None:
         """Note events that are missing although later ones are there."""
@@ -241,25 +159,7 @@ class RoundAudit:
         record = self._record(history.round, tuple(records), (voided.record,), carried)
         reason = records.get(record, reasons[0])
         if self._findings.same(history.round, "void_reason", int(reason), voided.reason):
-            self._void_reason(history, reason, sealed)
-
-    def _void_reason(self, history: RoundHistory, reason: digests.VoidReason, sealed: Sealed) -> None:
-        """Check that a round was void for the reason that is given."""
-        voided, seal = history.voided, history.seal
-        if voided is None:
-            return
-        time = self._blocks.time(voided.block)
-        if reason == digests.VoidReason.NO_ANCHOR:
-            has_anchor = bool(sealed.presence >> self._facts.guard_index & 1)
-            holds = seal is None and not has_anchor and time > history.commit_deadline
-        elif seal is None:
-            holds = False
-        elif reason == digests.VoidReason.SEED_MISSED:
-            holds = voided.block > seal.seal_block + 1 + BLOCKHASH_REACH
-        else:
-            holds = time > self._blocks.time(seal.block) + self._parameters.settle_window_s
-        if not holds:
-            self._findings.differ(history.round, "void_reason", "a reason that holds", reason.name.lower())
+            self._phase.void_reason(history, reason, sealed, self._parameters.settle_window_s)
 
     # Verdicts
 
@@ -310,11 +210,11 @@ class RoundAudit:
         derived = [
             digests.seed(facts.domain, facts.run, history.round, accumulator, block_hash)
             for accumulator in sealed.accumulators
-            for block_hash in _distinct((computed or stated, stated))
+            for block_hash in distinct((computed or stated, stated))
         ]
         if verdicts.seed not in derived:
             self._findings.differ(history.round, "seed", derived[0], verdicts.seed)
-        return _distinct((*derived, verdicts.seed))
+        return distinct((*derived, verdicts.seed))
 
     def _settled_records(
         self,
@@ -373,7 +273,7 @@ class RoundAudit:
         settled: tuple[bytes, ...] = (verdicts.record,)
         model, roots, weights = None, [final.model_root], [final.weights_digest]
         if judged is not None:
-            settled = _distinct((*judged.records, *settled))
+            settled = distinct((*judged.records, *settled))
             preimage = judged.decision.weights.preimage(self._facts.run, number)
             weights = [keccak(preimage), final.weights_digest]
             self._findings.same(number, "weights_digest", weights[0], final.weights_digest)
@@ -385,7 +285,7 @@ class RoundAudit:
             self._findings.same(number, "model_root", roots[0], final.model_root)
         records = {
             digests.final(digest, root, weight): root
-            for digest, root, weight in product(settled, _distinct(roots), _distinct(weights))
+            for digest, root, weight in product(settled, distinct(roots), distinct(weights))
         }
         if judged is not None and verdicts.record not in judged.records:
             self._findings.differ(number, "record", judged.records[0], verdicts.record)
@@ -487,7 +387,7 @@ class RoundAudit:
         places = [*stated, kept]
         chosen = next((record for record in reversed(places) if record in candidates), None)
         expected = chosen if chosen is not None else candidates[0]
-        for found in _distinct(places):
+        for found in distinct(places):
             self._findings.same(number, "record", expected, found)
         carried.record = kept if chosen is None else chosen
         return carried.record
@@ -498,7 +398,3 @@ class RoundAudit:
 
 def _verdict(is_approved: bool) -> str:
     return "approved" if is_approved else "refused"
-
-
-def _distinct(values: Iterable[bytes]) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(values))

@@ -1,0 +1,90 @@
+"""Deployments that are interrupted, repeated, shared, and read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from guard.gate import GateParameters
+from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
+from ledger.deployment import Deployer, DeploymentError, Journal, RunFacts, cohort_code, ledger_address
+from ledger.node import Node
+from ledger.parties import local_parties
+from tests.ledger.played import FACTS, played
+
+PARAMETERS = GateParameters().as_tuple()
+
+
+def test_deployment_is_found_again_and_nothing_is_sent(tmp_path: Path) -> None:
+    with played(tmp_path) as run:
+        head = run.node.block_number()
+        again = Deployer(run.node, run.parties.operator, Journal(run.journal, 31337))
+        assert again.run(PARAMETERS, run.parties, FACTS) == run.client.address
+        assert run.node.block_number() == head
+        assert ledger_address(run.journal, 31337) == run.client.address
+
+
+def test_contract_that_was_mined_but_not_written_down_is_found(tmp_path: Path) -> None:
+    with played(tmp_path) as run:
+        content = json.loads(run.journal.read_text())
+        for step in ("registry", "spec", "ledger"):
+            del content[step]["address"]
+        run.journal.write_text(json.dumps(content))
+        head = run.node.block_number()
+        again = Deployer(run.node, run.parties.operator, Journal(run.journal, 31337))
+        assert again.run(PARAMETERS, run.parties, FACTS) == run.client.address
+        assert run.node.block_number() == head
+
+
+def test_second_run_shares_registry_and_rules(tmp_path: Path) -> None:
+    with played(tmp_path) as run:
+        other = Journal(tmp_path / "other.json", 31337)
+        other.adopt_shared(Journal(run.journal, 31337))
+        facts = RunFacts(8, FACTS.initial_model, FACTS.shape_digest, 10, 3600)
+        address = Deployer(run.node, run.parties.operator, other).run(PARAMETERS, run.parties, facts)
+        assert address != run.client.address
+        changed = (*PARAMETERS[:-1], PARAMETERS[-1] - 1)
+        with pytest.raises(DeploymentError, match="other constants"):
+            Deployer(run.node, run.parties.operator, other).shared(changed)
+        with pytest.raises(DeploymentError, match="names no deployed registry"):
+            Journal(tmp_path / "third.json", 31337).adopt_shared(Journal(tmp_path / "none.json", 31337))
+
+
+def test_journal_of_contracts_that_are_gone_is_refused(tmp_path: Path) -> None:
+    with played(tmp_path) as run:
+        journal = run.journal
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        node = Node(EmbeddedProvider(RpcDispatcher(chain)))
+        deployer = Deployer(node, local_parties(2).operator, Journal(journal, 31337))
+        with pytest.raises(DeploymentError, match="does not hold our WorkerRegistry") as caught:
+            deployer.run(PARAMETERS, local_parties(2), FACTS)
+        assert "same version" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "chain_id": 1}', "\x00"])
+def test_what_is_no_deployment_of_this_chain_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "deployment.json"
+    path.write_text(text)
+    with pytest.raises(DeploymentError):
+        Journal(path, 31337)
+    with pytest.raises(DeploymentError):
+        ledger_address(path, 31337)
+
+
+def test_unfinished_deployment_has_no_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    with pytest.raises(DeploymentError, match="no deployment at"):
+        ledger_address(path, 31337)
+    Journal(path, 31337).put("registry", {"nonce": 0, "block": 0})
+    with pytest.raises(DeploymentError, match="never deployed") as caught:
+        ledger_address(path, 31337)
+    assert caught.value.hint
+
+
+def test_cohort_code_is_laid_out_as_the_page_says() -> None:
+    parties = local_parties(1)
+    code = cohort_code([*parties.workers, parties.guard])
+    worker = parties.workers[0]
+    assert len(code) == 1 + 2 * 40
+    assert code[:1] == b"\x00"
+    assert code[1:41].hex() == (worker.identity.address[2:] + worker.signer.address[2:]).lower()

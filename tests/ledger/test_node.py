@@ -1,0 +1,129 @@
+"""The border to web3: what a node may answer, and what becomes of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import requests
+from web3.providers.base import JSONBaseProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
+from ledger.errors import EnvironmentFault, InputError
+from ledger.node import Node, NodeAnswerError, NodeUnavailableError, WrongChainError
+from ledger.parties import local_parties
+
+Answer = Callable[[str, Sequence[Any]], Any]
+
+
+class Canned(JSONBaseProvider):
+    """A node that answers by a function: a result, or an exception to raise."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        found = "0x7a69" if method == "eth_chainId" else self._answer(method, params)
+        if isinstance(found, Exception):
+            raise found
+        if isinstance(found, dict) and "error" in found:
+            return {"jsonrpc": "2.0", "id": 1, "error": found["error"]}
+        return {"jsonrpc": "2.0", "id": 1, "result": found}
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.node.time.sleep", lambda _: None)
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        yield Node(EmbeddedProvider(RpcDispatcher(chain)))
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError(), TimeoutError(), requests.ConnectionError(), requests.Timeout()]
+)
+def test_node_that_does_not_answer_is_unavailable(error: Exception) -> None:
+    with pytest.raises(NodeUnavailableError, match="does not answer") as caught:
+        Node(Canned(lambda *_: error)).block_number()
+    assert "nothing was lost" in caught.value.hint
+
+
+def test_node_that_answers_the_fourth_time_is_good_enough() -> None:
+    tries: list[str] = []
+
+    def answer(method: str, _: Sequence[Any]) -> Any:
+        tries.append(method)
+        return "0x10" if len(tries) == 4 else ConnectionError()
+
+    assert Node(Canned(answer)).block_number() == 16
+
+
+@pytest.mark.parametrize("result", ["zz", None, {}, [], "0xzz", {"error": {"code": -32000, "message": "no"}}])
+def test_nonsense_is_the_environments_fault(result: Any) -> None:
+    node = Node(Canned(lambda *_: result))
+    for question in (
+        node.block_number,
+        node.block,
+        node.timestamp,
+        lambda: node.transaction(bytes(32)),
+        lambda: node.gas_used(bytes(32)),
+    ):
+        with pytest.raises(EnvironmentFault):
+            question()
+
+
+@pytest.mark.parametrize("logs", [[{}], [{"address": 7}], "0x", [None], [{"topics": []}]])
+def test_logs_that_are_none_are_the_environments_fault(logs: Any) -> None:
+    with pytest.raises(NodeAnswerError):
+        Node(Canned(lambda *_: logs)).logs("0x" + "12" * 20)
+
+
+def test_another_chain_is_refused(node: Node) -> None:
+    with pytest.raises(WrongChainError):
+        Node(node.web3.provider, expected_chain_id=5)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8545", "ws://x", "file:///etc/passwd"])
+def test_connect_takes_http_only(url: str) -> None:
+    with pytest.raises(InputError, match="not an http"):
+        Node.connect(url)
+
+
+def test_connect_to_nobody_is_unavailable() -> None:
+    with pytest.raises(NodeUnavailableError):
+        Node.connect("http://127.0.0.1:9")
+
+
+def test_what_is_no_address_is_the_callers_fault(node: Node) -> None:
+    for question in (node.code, node.logs):
+        with pytest.raises(InputError, match="not an address"):
+            question("0x12")
+
+
+def test_waiting_mines_on_a_local_chain(node: Node) -> None:
+    node.wait_for_block(3)
+    assert node.block_number() == 3
+    node.wait_until(node.timestamp() + 1000)
+    assert node.block_number() == 4
+    node.wait_until(node.timestamp())
+    assert node.block_number() == 4
+
+
+def test_local_chain_that_cannot_mine_says_so() -> None:
+    def answer(method: str, _: Sequence[Any]) -> Any:
+        return (
+            "0x0"
+            if method == "eth_blockNumber"
+            else {"error": {"code": -32601, "message": "method not found"}}
+        )
+
+    with pytest.raises(NodeAnswerError, match="evm_mine"):
+        Node(Canned(answer)).wait_for_block(1)
+
+
+def test_nonce_counts_mined_transactions(node: Node) -> None:
+    assert node.nonce(local_parties(1).operator.address) == 0
