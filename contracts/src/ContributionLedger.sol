@@ -121,7 +121,9 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         uint256 members = Cohort.size(cohort_);
         _members = members;
         full = type(uint256).max >> (Cohort.MAX_MEMBERS - members);
-        (, guardSigner) = Cohort.memberAt(cohort_, members - 1);
+        (, address signer) = Cohort.memberAt(cohort_, members - 1);
+        if (signer.code.length != 0) revert ContributionLedgerGuardHasCode(signer);
+        guardSigner = signer;
 
         // Checked again here: a spec contract of another make must not bring constants that break the gate.
         GateParameters memory p = IGateSpec(spec_).parameters();
@@ -185,7 +187,8 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         if (msg.sender != worker && msg.sender != signer) revert ContributionLedgerNotMember(index, msg.sender);
         bytes32 parent = parentModel;
         if (parentModel_ != parent) revert ContributionLedgerWrongParent(parentModel_, parent);
-        _commitOne(round, index, worker, updateRoot, tokens, deadline, _digest(round, parent, worker, updateRoot, tokens, deadline));
+        bytes32 digest = _digest(round, parent, worker, updateRoot, tokens, deadline);
+        _commitOne(round, index, worker, updateRoot, tokens, deadline, digest);
     }
 
     /// @inheritdoc IContributionLedger

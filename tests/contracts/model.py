@@ -147,9 +147,7 @@ def present_workers(presence: int, members: int) -> list[int]:
     return [i for i in range(members - 1) if presence >> i & 1]
 
 
-def judged(
-    constants: Constants, lanes: list[Lane], presence: int, posting: Posting
-) -> dict[int, int]:
+def judged(constants: Constants, lanes: list[Lane], presence: int, posting: Posting) -> dict[int, int]:
     """Give the scores of J, by cohort index."""
     workers = present_workers(presence, len(lanes))
     faulty = posting.unavailable | posting.malformed

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import decode, encode
-from eth_keys import keys
+from eth_keys.datatypes import PrivateKey
 from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.exceptions import TransactionFailed
+from eth_typing import ChecksumAddress
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 from web3 import EthereumTesterProvider, Web3
 from web3.contract import Contract
@@ -35,6 +36,7 @@ from tests.contracts.model import (
 ARTIFACTS = Path(__file__).parents[2] / "contracts" / "artifacts"
 
 GAS_LIMIT = 29_000_000
+GENESIS_TIME = 1_800_000_000
 BOND_WEI = 10**18
 UNBONDING_S = 86_400
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -75,13 +77,13 @@ def error_selectors() -> dict[bytes, tuple[str, list[str]]]:
     return known
 
 
-def private_key(number: int) -> keys.PrivateKey:
+def private_key(number: int) -> PrivateKey:
     """Give the key with this number."""
-    return keys.PrivateKey(number.to_bytes(32, "big"))
+    return PrivateKey(number.to_bytes(32, "big"))
 
 
 @cache
-def address(number: int) -> str:
+def address(number: int) -> ChecksumAddress:
     """Give the address of the key with this number."""
     return to_checksum_address(private_key(number).public_key.to_canonical_address())
 
@@ -94,12 +96,12 @@ class Actor:
     signer_key: int
 
     @property
-    def identity(self) -> str:
+    def identity(self) -> ChecksumAddress:
         """The cold owner's address."""
         return address(self.identity_key)
 
     @property
-    def signer(self) -> str:
+    def signer(self) -> ChecksumAddress:
         """The hot key's address."""
         return address(self.signer_key)
 
@@ -109,13 +111,13 @@ def actor(number: int) -> Actor:
     return Actor(FIRST_MEMBER_KEY + 2 * number, FIRST_MEMBER_KEY + 2 * number + 1)
 
 
-class CachedKeysBackend(PyEVMBackend):
+class CachedKeysBackend(PyEVMBackend):  # type: ignore[misc]
     """A py-evm backend that does not derive all addresses again for each transaction."""
 
-    _lookup: dict[bytes, keys.PrivateKey] | None = None
+    _lookup: dict[bytes, PrivateKey] | None = None
 
     @property
-    def _key_lookup(self) -> dict[bytes, keys.PrivateKey]:
+    def _key_lookup(self) -> dict[bytes, PrivateKey]:
         if self._lookup is None or len(self._lookup) != len(self.account_keys):
             self._lookup = {key.public_key.to_canonical_address(): key for key in self.account_keys}
         return self._lookup
@@ -126,9 +128,14 @@ class TestChain:
 
     __test__ = False
 
-    def __init__(self, members: int = 16) -> None:
-        genesis = PyEVMBackend.generate_genesis_state(num_accounts=FIRST_MEMBER_KEY + 2 * members)
-        self.tester = EthereumTester(CachedKeysBackend(genesis_state=genesis))
+    def __init__(self, members: int = 16, code: dict[int, bytes] | None = None) -> None:
+        genesis = dict(PyEVMBackend.generate_genesis_state(num_accounts=FIRST_MEMBER_KEY + 2 * members))
+        for number, content in (code or {}).items():
+            account = canonical(address(number))
+            genesis[account] = {**genesis[account], "code": content}
+        # A fixed start: deadlines and so signatures, whose zero bytes cost less gas, never change.
+        parameters = PyEVMBackend.generate_genesis_params({"timestamp": GENESIS_TIME})
+        self.tester = EthereumTester(CachedKeysBackend(parameters, genesis))
         self.web3 = Web3(EthereumTesterProvider(self.tester))
         # Calls see the block to come, as a transaction would.
         self.web3.eth.default_block = "pending"
@@ -233,16 +240,21 @@ def domain_separator(name: str, chain_id: int, contract: str) -> bytes:
     )
 
 
+def word(value: int) -> bytes:
+    """Give 32 bytes."""
+    return value.to_bytes(32, "big")
+
+
 def sign_compact(digest: bytes, key: int) -> bytes:
     """Sign as EIP-2098."""
     signature = private_key(key).sign_msg_hash(digest)
-    return signature.r.to_bytes(32, "big") + (signature.v << 255 | signature.s).to_bytes(32, "big")
+    return word(signature.r) + word(signature.v << 255 | signature.s)
 
 
 def sign_full(digest: bytes, key: int) -> bytes:
     """Sign as r || s || v, 65 bytes."""
     signature = private_key(key).sign_msg_hash(digest)
-    return signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big") + bytes([27 + signature.v])
+    return word(signature.r) + word(signature.s) + bytes([27 + signature.v])
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +284,7 @@ class Registry:
     def seal_cohort(self, members: Sequence[Actor]) -> str:
         """Seal a cohort, the last member being the guard."""
         workers = [member.identity for member in members[:-1]]
-        receipt = self.chain.send(
-            self.contract.functions.sealCohort(workers, members[-1].identity), DEPLOYER
-        )
+        receipt = self.chain.send(self.contract.functions.sealCohort(workers, members[-1].identity), DEPLOYER)
         [event] = self.contract.events.CohortSealed().process_receipt(receipt, errors=DISCARD)
         return str(event["args"]["cohort"])
 
@@ -358,17 +368,18 @@ class Run:
     @property
     def full(self) -> int:
         """All members' bits."""
-        return 2 ** len(self.members) - 1
+        return (1 << len(self.members)) - 1
 
     @property
     def run_id(self) -> int:
         """The run's id."""
-        return int(self.ledger.functions.run().call())
+        identifier: int = self.ledger.functions.run().call()
+        return identifier
 
     def state(self) -> dict[str, Any]:
         """Give the ledger's state by field name."""
         outputs = self.ledger.get_function_by_name("state").abi["outputs"]
-        names = [item["name"] for item in outputs[0]["components"]]  # type: ignore[typeddict-item]
+        names = [item["name"] for item in outputs[0]["components"]]
         return dict(zip(names, self.ledger.functions.state().call(), strict=True))
 
     def digest(
@@ -385,11 +396,11 @@ class Run:
             text="Contribution(uint64 run,uint32 round,address worker,bytes32 specDigest,"
             "bytes32 parentModel,bytes32 updateRoot,uint64 tokens,uint64 deadline)"
         )
-        parent = self.ledger.functions.parentModel().call() if parent is None else parent
+        if parent is None:
+            parent = self.ledger.functions.parentModel().call()
         struct = keccak(
             encode(
-                ["bytes32", "uint64", "uint32", "address"]
-                + ["bytes32", "bytes32", "bytes32", "uint64", "uint64"],
+                ["bytes32", "uint64", "uint32", "address", *["bytes32"] * 3, "uint64", "uint64"],
                 [
                     type_hash,
                     self.run_id,
@@ -403,7 +414,9 @@ class Run:
                 ],
             )
         )
-        separator = domain_separator("Hallmark", chain_id or self.chain.chain_id, ledger or self.ledger.address)
+        separator = domain_separator(
+            "Hallmark", chain_id or self.chain.chain_id, ledger or self.ledger.address
+        )
         return typed_digest(separator, struct)
 
     def items(self, round_: int, commitments: Sequence[Commitment], deadline: int) -> bytes:

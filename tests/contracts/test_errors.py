@@ -9,15 +9,19 @@ from eth_utils import keccak
 from tests.contracts.model import Assay, Constants
 from tests.contracts.support import (
     AGGREGATOR,
+    BOND_WEI,
     DEPLOYER,
     HALF_ORDER,
     ORDER,
     OUTSIDER,
     RELAYER,
+    Actor,
     Commitment,
     Revert,
     Run,
+    TestChain,
     address,
+    canonical,
     sign_compact,
     sign_full,
     update_root,
@@ -137,9 +141,7 @@ class TestCommit:
         )
         ledger = run.ledger.functions
         refuse(
-            run.chain.error(
-                ledger.commit(1, 0, parent, b"\1" * 32, 1, deadline), run.members[0].signer_key
-            ),
+            run.chain.error(ledger.commit(1, 0, parent, b"\1" * 32, 1, deadline), run.members[0].signer_key),
             "ContributionLedgerAlreadyCommitted",
             1,
         )
@@ -165,9 +167,7 @@ class TestCommit:
         ledger, parent, deadline = run.ledger.functions, keccak(text="model 0"), run.chain.now + 100
         call = ledger.commit(1, 0, parent, b"\1" * 32, 1, deadline)
         for key in (OUTSIDER, run.members[1].signer_key):
-            refuse(
-                run.chain.error(call, key), "ContributionLedgerNotMember", 0, address(key).lower()
-            )
+            refuse(run.chain.error(call, key), "ContributionLedgerNotMember", 0, address(key).lower())
         for index, bits in ((6, 64), (300, 0)):
             refuse(
                 run.chain.error(ledger.commit(1, index, parent, b"\1" * 32, 1, deadline)),
@@ -430,4 +430,32 @@ def test_deploy_with_a_foreign_sender_changes_nothing(run: Run) -> None:
         "ContributionLedgerNotAggregator",
         address(DEPLOYER).lower(),
         address(AGGREGATOR).lower(),
+    )
+
+
+DELEGATION = bytes.fromhex("ef0100") + canonical(address(OUTSIDER))
+
+
+def test_an_account_with_delegated_code_is_not_direct() -> None:
+    # EIP-7702: such an account can send a transaction itself, and its code could make more calls of it.
+    chain = TestChain(members=3, code={RELAYER: DELEGATION})
+    run = Run.deploy(chain, 1)
+    function = run.batch(1, [Commitment(0, update_root(1, 0))], chain.now + 100)
+    sender = address(RELAYER).lower()
+    refuse(chain.error(function, RELAYER), "ContributionLedgerNotDirect", sender, sender)
+    chain.send(function, OUTSIDER)
+
+
+def test_a_guard_whose_signer_has_code_could_never_settle(run: Run) -> None:
+    chain, registry = run.chain, run.registry
+    wallet = chain.deploy("TestWallet", address(DEPLOYER))
+    member = Actor(OUTSIDER, OUTSIDER)
+    proof = registry.proof(member.identity, wallet.address, DEPLOYER)
+    chain.send(registry.contract.functions.join(wallet.address, proof), OUTSIDER, BOND_WEI)
+    cohort = registry.seal_cohort([run.members[0], member])
+    arguments = TestDeployment().arguments(run, cohort=cohort)
+    refuse(
+        chain.deploy_error("ContributionLedger", *arguments),
+        "ContributionLedgerGuardHasCode",
+        wallet.address.lower(),
     )

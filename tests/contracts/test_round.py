@@ -15,6 +15,7 @@ from tests.contracts.support import (
     Commitment,
     Run,
     address,
+    artifact,
     sign_full,
     spec_digest,
     update_root,
@@ -72,8 +73,7 @@ def settled_digest(
 ) -> bytes:
     return keccak(
         encode(
-            ["bytes32", "bytes32", "uint256", "bytes32", "bytes32", "uint256", "uint256", "uint256"]
-            + ["bytes32", "bytes32"],
+            [*["bytes32"] * 2, "uint256", *["bytes32"] * 2, *["uint256"] * 3, *["bytes32"] * 2],
             [
                 keccak(text="hallmark.settled.v1"),
                 accumulator,
@@ -99,9 +99,12 @@ def test_rounds_full_cohort_every_digest_matches(run: Run, rng: random.Random) -
         accumulator = start_digest(run, round_, previous, parent)
         for commitment in commitments:
             digest = run.digest(round_, commitment, deadline, parent)
-            assert digest == ledger.functions.contributionDigest(
-                round_, commitment.index, parent, commitment.update_root, commitment.tokens, deadline
-            ).call()
+            assert (
+                digest
+                == ledger.functions.contributionDigest(
+                    round_, commitment.index, parent, commitment.update_root, commitment.tokens, deadline
+                ).call()
+            )
             accumulator = keccak(accumulator + digest)
         assert ledger.functions.recordOf(round_).call() == accumulator
         [batch] = ledger.events.BatchCommitted().process_receipt(receipt, errors=DISCARD)
@@ -183,7 +186,7 @@ def test_commit_alone_for_and_batch_append_to_the_same_record(run: Run) -> None:
     deadline = chain.now + 500
     accumulator = start_digest(run, 1, bytes(32), parent)
 
-    # 3 by its signer, 1 by its identity, 5 with a 65-byte signature, then 0 and 4 as a batch, 2 closes the cohort.
+    # 3 by its signer, 1 by its identity, 5 with a 65-byte signature, 0 and 4 as a batch; 2 closes the cohort.
     for index, key in ((3, run.members[3].signer_key), (1, run.members[1].identity_key)):
         c = Commitment(index, update_root(1, index))
         receipt = chain.send(
@@ -252,9 +255,7 @@ def test_fixed_seed_outlives_the_block_hash(run: Run, rng: random.Random) -> Non
 
 
 def void_digest(last: bytes, reason: int) -> bytes:
-    return keccak(
-        encode(["bytes32", "bytes32", "uint256"], [keccak(text="hallmark.void.v1"), last, reason])
-    )
+    return keccak(encode(["bytes32", "bytes32", "uint256"], [keccak(text="hallmark.void.v1"), last, reason]))
 
 
 def test_seed_missed_voids_and_the_next_round_chains_on(run: Run, rng: random.Random) -> None:
@@ -400,8 +401,6 @@ def test_reputation_reads(run: Run, rng: random.Random) -> None:
 
 
 def interface_id(name: str) -> bytes:
-    from tests.contracts.support import artifact
-
     if name == "IERC165":
         return bytes.fromhex("01ffc9a7")
     value = 0

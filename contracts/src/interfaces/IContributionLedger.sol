@@ -136,6 +136,8 @@ interface IContributionLedger is IERC165 {
     error ContributionLedgerUnknownCohort(address cohort);
     /// @notice Thrown when a deployment argument is zero that may not be.
     error ContributionLedgerZeroArgument(string name);
+    /// @notice Thrown when the guard's signer has code: it could never call `settle`.
+    error ContributionLedgerGuardHasCode(address guardSigner);
     /// @notice Thrown when the spec contract's digest is not that of its parameters.
     error ContributionLedgerWrongSpec(bytes32 claimed, bytes32 computed);
     /// @notice Thrown when the caller is not the aggregator.
@@ -203,6 +205,7 @@ interface IContributionLedger is IERC165 {
     function openRound(uint64 commitDeadline) external;
 
     /// @notice Commits the caller's update. Sent by the member's signer or identity; no signature needed.
+    /// @param  round       Current round.
     /// @param  index       Cohort index.
     /// @param  parentModel Model root that the update was trained from; guards against a reorganised chain.
     /// @param  updateRoot  Root of the update file.

@@ -36,35 +36,42 @@ library Gate {
         uint256 exponentsAt;
     }
 
-    /// @dev What the pass over the members reads, the same for all of them. `_judgeAll` knows the offsets.
+    /// @dev What the pass over the members reads, the same for all of them; `_judgeWords` knows the offsets. Numbers named
+    ///      `..Fields` are for four members at once: the same value in each 64-bit field of a word.
     struct Measure {
         uint256 anchorCode; // 0x000
-        // ceil(anchorNorm2 / aliveFactor) or 1: the smallest norm2 that is alive at the anchor's own exponent
-        uint256 minNorm2; // 0x020
-        int256 anchorExponent; // 0x040
-        uint256 undelivered; // 0x060
-        int256 banFrom; // 0x080
-        // 256 - x: twice the distance that scores exactly x
-        int256 medianDistance2; // 0x0a0
         // evidence - evidenceMin = floor((base + step * distance) / evidenceDivisor) - 2^64, before it is clipped
-        uint256 base; // 0x0c0
-        uint256 step; // 0x0e0
-        uint256 evidenceDivisor; // 0x100
-        uint256 evidenceRange; // 0x120: evidenceMax - evidenceMin
-        int256 minLessFloor; // 0x140: evidenceMin - evidenceFloor
-        uint256 llrRange; // 0x160: 8191 - evidenceFloor
-        int256 evidenceFloor; // 0x180
-        int256 acceptBelow; // 0x1a0
-        // 256 - scoreAbove: twice the distance that is just too far
-        int256 distance2Below; // 0x1c0
-        uint256 lastRound; // 0x1e0: in its place in the lane
-        uint256 aliveFactor; // 0x200
-        uint256 anchorNorm2; // 0x220
-        int256 faultEvidence; // 0x240
+        uint256 base; // 0x020
+        uint256 step; // 0x040
+        uint256 evidenceDivisor; // 0x060
+        uint256 evidenceRange; // 0x080: evidenceMax - evidenceMin
+        // Smallest norm2 that is alive with exponent lowExponent, lowExponent + 1, .. + 3: 64 bits each from the lowest
+        uint256 minNorms; // 0x0a0
+        int256 lowExponent; // 0x0c0: of the anchor, less 1; 1000 where that table cannot be used
+        uint256 aliveFactor; // 0x0e0
+        uint256 anchorNorm2; // 0x100
+        int256 anchorExponent; // 0x120
+        // Each of the next makes bit 20 of a field say something.
+        uint256 bannedFields; // 0x140: added to llr + 8192, that it is at least banFrom
+        uint256 llrFields; // 0x160: added to llr + 8192 + evidence - evidenceMin, that it is at least the floor
+        uint256 topFields; // 0x180: added to llr - floor, that it is above 8191
+        uint256 acceptFields; // 0x1a0: less llr - floor, that it is below acceptBelow
+        uint256 nearFields; // 0x1c0: less the distance, that the score is above scoreAbove
+        uint256 belowFields; // 0x1e0: added to the distance, that the score is below x
+        uint256 notAboveFields; // 0x200: added to the distance, that the score is not above x
+        uint256 llrRangeFields; // 0x220: 8191 - floor
+        uint256 floorFields; // 0x240: floor + 8192
+        uint256 lastRoundFields; // 0x260: the round, in its place in the lane
+        // Results.
+        uint256 approved; // 0x280
+        uint256 tally; // 0x2a0
+        bool isRefused; // 0x2c0: some exponent is out of range
     }
 
     uint256 internal constant HEADER_BYTES = 160;
     uint256 internal constant WORKER_BYTES = 41;
+
+    int256 private constant BIT_20 = 1 << 20;
 
     /// @notice Thrown when the cohort's size is outside 2..256 or does not fit the lane words.
     error GateWrongCohort(uint256 members, uint256 laneWords);
@@ -133,14 +140,22 @@ library Gate {
             if (members < 256 && presence >> members != 0) revert GateUnknownMember(presence, members);
             uint256 workers = presence & ((1 << (members - 1)) - 1);
             Header memory header = _readHeader(payload, workers, members);
-            Measure memory measure;
-            (measure, yardstickAfter) = _measure(header, rules, round, yardstick);
-            uint256 tally;
-            (approved, tally) = _judgeAll(header, measure, workers, lanes);
+            (Measure memory measure, uint256 next) = _measure(header, rules, round, yardstick);
+            yardstickAfter = next;
+            // Words with an undelivered update first, one member at a time; the others four members at a time.
+            uint256 fast = workers;
+            if (header.undelivered != 0) fast = _judgeSingly(header, measure, rules, round, workers, lanes);
+            _judgeWords(header, measure, workers, fast, lanes);
+            if (measure.isRefused) _refuseExponent(header, workers);
+            approved = measure.approved;
 
+            // One 64-bit field for each position in the word: judged, not above x, below x, 16 bits each.
+            uint256 tally = measure.tally;
+            tally += tally >> 128;
+            tally += tally >> 64;
             uint256 judged = tally & 0xffff;
-            uint256 equal = (tally >> 16) & 0xffff;
-            uint256 below = tally >> 32;
+            uint256 below = (tally >> 32) & 0xffff;
+            uint256 equal = ((tally >> 16) & 0xffff) - below;
             if (judged == 0) {
                 // Nobody to measure by: the yardstick stays. The lanes of this pass did not use it.
                 if (header.x != 0) revert GateWrongMedian(header.x, 0, 0, 0);
@@ -223,206 +238,381 @@ library Gate {
             }
             if (m < 0) m = 0;
             yardstickAfter = uint256(m) + 1;
-            uint256 minNorm2 = (header.anchorNorm2 + rules.aliveFactor - 1) / rules.aliveFactor;
-            measure = Measure({
-                anchorCode: header.anchorCode,
-                minNorm2: minNorm2 == 0 ? 1 : minNorm2,
-                anchorExponent: header.anchorExponent,
-                undelivered: header.undelivered,
-                banFrom: rules.banFrom,
-                medianDistance2: 256 - header.x,
-                base: uint256(
-                    m * (m - 131072) - rules.evidenceMin * int256(rules.evidenceDivisor)
-                        + int256(rules.evidenceDivisor << 64)
-                ),
-                step: uint256(m << 10),
-                evidenceDivisor: rules.evidenceDivisor,
-                evidenceRange: uint256(rules.evidenceMax - rules.evidenceMin),
-                minLessFloor: rules.evidenceMin - rules.evidenceFloor,
-                llrRange: uint256(Lanes.LLR_MAX - rules.evidenceFloor),
-                evidenceFloor: rules.evidenceFloor,
-                acceptBelow: rules.acceptBelow,
-                distance2Below: 256 - rules.scoreAbove,
-                lastRound: (round & Lanes.LAST_ROUND_MASK) << Lanes.LAST_ROUND_SHIFT,
-                aliveFactor: rules.aliveFactor,
-                anchorNorm2: header.anchorNorm2,
-                faultEvidence: rules.faultEvidence
-            });
+
+            // The llr has 14 bits: more evidence than 2^14 at once makes no difference.
+            int256 evidenceMin = _clip(rules.evidenceMin, -16384, 0);
+            int256 evidenceMax = _clip(rules.evidenceMax, 0, 16384);
+            int256 floor = rules.evidenceFloor;
+            measure.anchorCode = header.anchorCode;
+            measure.base = uint256(
+                m * (m - 131072) - evidenceMin * int256(rules.evidenceDivisor) + int256(rules.evidenceDivisor << 64)
+            );
+            measure.step = uint256(m << 10);
+            measure.evidenceDivisor = rules.evidenceDivisor;
+            measure.evidenceRange = uint256(evidenceMax - evidenceMin);
+            (measure.minNorms, measure.lowExponent) = _minNorms(header, rules.aliveFactor);
+            measure.aliveFactor = rules.aliveFactor;
+            measure.anchorNorm2 = header.anchorNorm2;
+            measure.anchorExponent = header.anchorExponent;
+            measure.bannedFields = _fields(BIT_20 - rules.banFrom - 8192);
+            measure.llrFields = _fields(BIT_20 - 8192 + evidenceMin - floor);
+            measure.topFields = _fields(BIT_20 - 1 - (Lanes.LLR_MAX - floor));
+            measure.acceptFields = _fields(BIT_20 - 1 + rules.acceptBelow - floor);
+            // s > scoreAbove, as d <= nearest with 2 d < 256 - scoreAbove; and likewise for x.
+            measure.nearFields = _fields(BIT_20 + _clip((255 - rules.scoreAbove) >> 1, -1, 256));
+            measure.belowFields = _fields(BIT_20 - 1 - ((256 - header.x) >> 1));
+            measure.notAboveFields = _fields(BIT_20 - ((257 - header.x) >> 1));
+            measure.llrRangeFields = _fields(Lanes.LLR_MAX - floor);
+            measure.floorFields = _fields(floor + 8192);
+            measure.lastRoundFields = _fields(int256((round & Lanes.LAST_ROUND_MASK) << Lanes.LAST_ROUND_SHIFT));
         }
     }
 
-    /// @dev The pass over all members, in assembly: this loop decides what a settlement costs, and written in Solidity it
-    ///      takes three times the gas (bounds checks, function calls). What it computes for a member is docs/spec/gate.md,
-    ///      line by line. Constants are read from `measure` where they are needed, so that the loop's own variables stay on
-    ///      the stack; results gather in the scratch space (0x00 approved, 0x20 tally) for the same reason. A field that may
-    ///      not be as it is sets only bit 255 of the tally; the error is raised afterwards.
-    /// @return approved Bitmap of approved members.
-    /// @return tally    Members of J in the low 16 bits, those that score x in the next 16, those below x above.
-    function _judgeAll(Header memory header, Measure memory measure, uint256 workers, uint256[] memory lanes)
+    /// @dev The smallest living norm2 for the four exponents around the anchor's, where almost all updates are.
+    function _minNorms(Header memory header, uint256 aliveFactor)
         private
         pure
-        returns (uint256 approved, uint256 tally)
+        returns (uint256 minNorms, int256 lowExponent)
     {
+        unchecked {
+            lowExponent = header.anchorExponent - 1;
+            // All four must be exponents and their norms must fit.
+            if (lowExponent < -64 || lowExponent > 60) return (0, 1000);
+            for (uint256 k = 4; k-- > 0;) {
+                uint256 divisor = aliveFactor << (2 * k);
+                uint256 minNorm2 = (4 * header.anchorNorm2 + divisor - 1) / divisor;
+                if (minNorm2 > type(uint64).max) return (0, 1000);
+                minNorms = (minNorms << 64) | (minNorm2 == 0 ? 1 : minNorm2);
+            }
+        }
+    }
+
+    /// @dev Judges every member of the words that hold an undelivered update, in plain Solidity.
+    /// @return fast Present workers of the other words.
+    function _judgeSingly(
+        Header memory header,
+        Measure memory measure,
+        Rules memory rules,
+        uint256 round,
+        uint256 workers,
+        uint256[] memory lanes
+    ) private pure returns (uint256 fast) {
+        unchecked {
+            fast = workers;
+            for (uint256 first = 0; workers >> first != 0; first += Lanes.PER_WORD) {
+                if ((header.undelivered >> first) & 15 == 0) continue;
+                fast &= ~(15 << first);
+                uint256 word = lanes[first / Lanes.PER_WORD];
+                for (uint256 index = first; index < first + Lanes.PER_WORD; ++index) {
+                    if ((workers >> index) & 1 == 0) continue;
+                    uint256 shift = (index % Lanes.PER_WORD) * 64;
+                    uint256 lane = (word >> shift) & Lanes.MASK;
+                    uint256 nth = Bits.count(workers & ((1 << index) - 1));
+                    word ^= (lane ^ _judgeOne(header, measure, rules, round, index, nth, lane)) << shift;
+                }
+                lanes[first / Lanes.PER_WORD] = word;
+            }
+        }
+    }
+
+    function _judgeOne(
+        Header memory header,
+        Measure memory measure,
+        Rules memory rules,
+        uint256 round,
+        uint256 index,
+        uint256 nth,
+        uint256 lane
+    ) private pure returns (uint256) {
+        unchecked {
+            (uint256 code, uint256 norm2, int256 exponent) = _assayAt(header, nth);
+            int256 llr = Lanes.llr(lane);
+            int256 ema = Lanes.ema(lane);
+            if ((header.undelivered >> index) & 1 == 1) {
+                if (code != 0 || norm2 != 0 || exponent != 0) revert GateUndeliveredNotZero(index);
+                if (llr >= rules.banFrom) return lane;
+                llr = _clip(llr + rules.faultEvidence, rules.evidenceFloor, Lanes.LLR_MAX);
+                return Lanes.judged(lane, ema, llr, false, round);
+            }
+            if (exponent < -64 || exponent > 63) revert GateExponentOutOfRange(index, exponent);
+            if (llr >= rules.banFrom) return lane;
+
+            int256 distance = int256(Bits.count(code ^ header.anchorCode));
+            int256 s = 256 - 2 * distance;
+            measure.tally += 1;
+            if (s <= header.x) measure.tally += 1 << 16;
+            if (s < header.x) measure.tally += 1 << 32;
+            uint256 quotient = (measure.base + measure.step * uint256(distance)) / measure.evidenceDivisor;
+            int256 aboveMin = _clip(int256(quotient) - (1 << 64), 0, int256(measure.evidenceRange));
+            llr = _clip(
+                llr + aboveMin + _clip(rules.evidenceMin, -16384, 0), rules.evidenceFloor, Lanes.LLR_MAX
+            );
+            ema += (64 * s - ema) >> 2;
+            bool isApproved =
+                llr < rules.acceptBelow && s > rules.scoreAbove && _isAlive(header, rules.aliveFactor, norm2, exponent);
+            if (isApproved) measure.approved |= 1 << index;
+            return Lanes.judged(lane, ema, llr, isApproved, round);
+        }
+    }
+
+    /// @dev norm2 > 0 and aliveFactor * norm2 * 4^e >= anchorNorm2 * 4^eAnchor. From a difference of 64 exponents on more
+    ///      shifting changes nothing (aliveFactor * norm2 < 2^81, anchorNorm2 < 2^64).
+    function _isAlive(Header memory header, uint256 aliveFactor, uint256 norm2, int256 exponent)
+        private
+        pure
+        returns (bool)
+    {
+        unchecked {
+            int256 k = _clip(exponent - header.anchorExponent, -64, 64);
+            if (norm2 == 0) return false;
+            if (k < 0) return aliveFactor * norm2 >= header.anchorNorm2 << uint256(-2 * k);
+            return (aliveFactor * norm2) << uint256(2 * k) >= header.anchorNorm2;
+        }
+    }
+
+    /// @dev Judges the words without undelivered updates, in assembly and four members at a time: this pass decides what a
+    ///      settlement costs, and member by member in Solidity it takes five times the gas.
+    ///
+    ///      First, for each member, what cannot be done in parallel is put into a 64-bit field of `found`: distance (9 bits),
+    ///      evidence - evidenceMin at bit 16 (at most 2^15), alive at bit 32, present at bit 33. Then docs/spec/gate.md is
+    ///      followed for the four lanes at once. No field ever borrows from the next or carries into it: all its values are
+    ///      between 0 and 2^22, comparisons being made by adding to, or taking from, a constant of about 2^20 and looking at
+    ///      bit 20. `ones` has bit 0 of each field set; b * 0xfffff, written (b << 20) - b, spreads a bit to a mask.
+    ///
+    ///      Four constants are at 0x00..0x80, the shortest way to them; the two words that Solidity keeps there are put back.
+    function _judgeWords(
+        Header memory header,
+        Measure memory measure,
+        uint256 workers,
+        uint256 fast,
+        uint256[] memory lanes
+    ) private pure {
         uint256 codeAt = header.codesAt;
         uint256 normAt = header.normsAt;
         uint256 exponentAt = header.exponentsAt;
         assembly ("memory-safe") {
-            mstore(0x00, 0)
-            mstore(0x20, 0)
-            let wordAt := add(lanes, 32)
-            let bit := 1
-            for { let left := workers } left { wordAt := add(wordAt, 32) } {
-                // The word is rotated by a lane at a time; after four it is back in order, each lane replaced.
-                let word := mload(wordAt)
-                for { let end := shl(4, bit) } xor(bit, end) { bit := shl(1, bit) } {
-                    let lane := and(word, 0xffffffffffffffff)
-                    if and(left, 1) {
-                        let llr := sar(242, shl(227, lane))
-                        let isJudged := slt(llr, mload(add(measure, 0x080))) // banFrom
-                        let norm2 := shr(192, calldataload(normAt))
-                        let exponent := signextend(0, byte(0, calldataload(exponentAt)))
-                        let isAlive := iszero(lt(norm2, mload(add(measure, 0x020)))) // minNorm2
-                        // Two rare cases behind one jump.
-                        if or(
-                            and(bit, mload(add(measure, 0x060))), // undelivered
-                            xor(exponent, mload(add(measure, 0x040))) // anchorExponent
-                        ) {
-                            switch and(bit, mload(add(measure, 0x060)))
-                            case 0 {
-                                // aliveFactor * norm2 * 4^k >= anchorNorm2 for k = exponent - anchorExponent. From |k| = 64
-                                // on more shifting changes nothing (aliveFactor * norm2 < 2^81, anchorNorm2 < 2^64).
-                                let own := mul(mload(add(measure, 0x200)), norm2)
-                                let k := sub(exponent, mload(add(measure, 0x040)))
-                                switch slt(k, 0)
-                                case 0 {
-                                    if gt(k, 64) { k := 64 }
-                                    isAlive := iszero(lt(shl(shl(1, k), own), mload(add(measure, 0x220))))
-                                }
-                                default {
-                                    k := sub(0, k)
-                                    if gt(k, 64) { k := 64 }
-                                    isAlive := iszero(lt(own, shl(shl(1, k), mload(add(measure, 0x220)))))
-                                }
-                                isAlive := and(isAlive, lt(0, norm2))
-                                if gt(add(exponent, 64), 127) { mstore(0x20, or(mload(0x20), shl(255, 1))) }
-                            }
-                            default {
-                                // Unavailable or malformed: nothing to score.
-                                if or(or(calldataload(codeAt), norm2), exponent) {
-                                    mstore(0x20, or(mload(0x20), shl(255, 1)))
-                                }
-                                if isJudged {
-                                    isJudged := 0
-                                    llr := add(llr, mload(add(measure, 0x240))) // faultEvidence
-                                    if slt(llr, mload(add(measure, 0x180))) { llr := mload(add(measure, 0x180)) }
-                                    if sgt(llr, 8191) { llr := 8191 }
-                                    if xor(and(lane, 0x1ffc0000000000), 0x1ffc0000000000) { lane := add(lane, shl(42, 1)) }
-                                    lane := or(
-                                        or(and(lane, 0x1fffffe0007fff), mload(add(measure, 0x1e0))),
-                                        shl(15, and(llr, 0x3fff))
-                                    )
-                                }
-                            }
-                        }
-                        if isJudged {
-                            // distance = popcount(code XOR anchorCode), as in `Bits.count`
-                            let distance := xor(calldataload(codeAt), mload(measure))
-                            distance := sub(
-                                distance,
-                                and(shr(1, distance), 0x5555555555555555555555555555555555555555555555555555555555555555)
-                            )
-                            distance := add(
-                                and(distance, 0x3333333333333333333333333333333333333333333333333333333333333333),
-                                and(shr(2, distance), 0x3333333333333333333333333333333333333333333333333333333333333333)
-                            )
-                            distance := and(
-                                add(distance, shr(4, distance)),
-                                0x0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
-                            )
-                            distance := add(
-                                byte(0, mul(distance, 0x0101010101010101010101010101010101010101010101010101010101010100)),
-                                byte(0, distance)
-                            )
-                            // In the tally: 1 above x, 2^16 + 1 at x, 2^32 + 1 below x (farther than x).
-                            let off := sub(shl(1, distance), mload(add(measure, 0x0a0)))
-                            mstore(0x20, add(mload(0x20), or(1, or(shl(16, iszero(off)), shl(32, sgt(off, 0))))))
-
-                            // llr - evidenceFloor from here on; an unsigned number above the range is clipped.
-                            llr := sub(
-                                div(
-                                    add(mload(add(measure, 0x0c0)), mul(mload(add(measure, 0x0e0)), distance)),
-                                    mload(add(measure, 0x100))
-                                ),
-                                shl(64, 1)
-                            )
-                            if gt(llr, mload(add(measure, 0x120))) {
-                                llr := mul(sgt(llr, 0), mload(add(measure, 0x120)))
-                            }
-                            llr := add(add(llr, mload(add(measure, 0x140))), sar(242, shl(227, lane)))
-                            if gt(llr, mload(add(measure, 0x160))) {
-                                llr := mul(sgt(llr, 0), mload(add(measure, 0x160)))
-                            }
-                            llr := add(llr, mload(add(measure, 0x180)))
-
-                            // Counters: accepted in bits 29-41, refused in bits 42-52; each stops when it is full.
-                            switch and(
-                                and(isAlive, slt(llr, mload(add(measure, 0x1a0)))), // acceptBelow
-                                slt(shl(1, distance), mload(add(measure, 0x1c0))) // distance2Below
-                            )
-                            case 0 {
-                                if xor(and(lane, 0x1ffc0000000000), 0x1ffc0000000000) { lane := add(lane, shl(42, 1)) }
-                            }
-                            default {
-                                mstore(0x00, or(mload(0x00), bit))
-                                if xor(and(lane, 0x3ffe0000000), 0x3ffe0000000) { lane := add(lane, shl(29, 1)) }
-                            }
-                            // ema + ((64 s - ema) >> 2), and 64 s = 16384 - 128 distance
-                            let ema := sar(241, shl(241, lane))
-                            lane := or(
-                                or(
-                                    or(and(lane, 0x1fffffe0000000), mload(add(measure, 0x1e0))), // lastRound
-                                    shl(15, and(llr, 0x3fff))
-                                ),
-                                and(add(ema, sar(2, sub(sub(16384, shl(7, distance)), ema))), 0x7fff)
-                            )
-                        }
+            let free := mload(0x40)
+            mcopy(0x00, measure, 0x80) // anchorCode, base, step, evidenceDivisor
+            for { let first := 0 } shr(first, workers) { first := add(first, 4) } {
+                let left := and(shr(first, workers), 15)
+                if iszero(and(shr(first, fast), 15)) {
+                    // Nobody present, or judged before.
+                    for {} left { left := and(left, sub(left, 1)) } {
                         codeAt := add(codeAt, 32)
                         normAt := add(normAt, 8)
                         exponentAt := add(exponentAt, 1)
                     }
-                    word := or(shr(64, word), shl(192, lane))
+                    continue
+                }
+                let found := 0
+                for { let shift := 0 } left { shift := add(shift, 64) } {
+                    if and(left, 1) {
+                        // distance = popcount(code XOR anchorCode), as in `Bits.count`
+                        let field := xor(calldataload(codeAt), mload(0x00))
+                        field := sub(
+                            field,
+                            and(shr(1, field), 0x5555555555555555555555555555555555555555555555555555555555555555)
+                        )
+                        field := add(
+                            and(field, 0x3333333333333333333333333333333333333333333333333333333333333333),
+                            and(shr(2, field), 0x3333333333333333333333333333333333333333333333333333333333333333)
+                        )
+                        field := and(
+                            add(field, shr(4, field)),
+                            0x0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f
+                        )
+                        field := add(
+                            byte(0, mul(field, 0x0101010101010101010101010101010101010101010101010101010101010100)),
+                            byte(0, field)
+                        )
+                        // evidence - evidenceMin; unsigned, too little is very much
+                        let evidence :=
+                            sub(div(add(mload(0x20), mul(mload(0x40), field)), mload(0x60)), 0x10000000000000000)
+                        if gt(evidence, mload(add(measure, 0x080))) {
+                            evidence := mul(sgt(evidence, 0), mload(add(measure, 0x080)))
+                        }
+                        field := or(field, shl(16, evidence))
+                        let norm2 := shr(192, calldataload(normAt))
+                        let k := sub(signextend(0, byte(0, calldataload(exponentAt))), mload(add(measure, 0x0c0)))
+                        switch lt(k, 4)
+                        case 1 {
+                            let minNorm2 := and(shr(shl(6, k), mload(add(measure, 0x0a0))), 0xffffffffffffffff)
+                            field := or(field, shl(32, sub(3, lt(norm2, minNorm2))))
+                        }
+                        default {
+                            // As `_isAlive`.
+                            let exponent := add(k, mload(add(measure, 0x0c0)))
+                            if gt(add(exponent, 64), 127) { mstore(add(measure, 0x2c0), 1) }
+                            let own := mul(mload(add(measure, 0x0e0)), norm2)
+                            let anchors := mload(add(measure, 0x100))
+                            k := sub(exponent, mload(add(measure, 0x120)))
+                            switch slt(k, 0)
+                            case 0 {
+                                if gt(k, 64) { k := 64 }
+                                own := shl(shl(1, k), own)
+                            }
+                            default {
+                                k := sub(0, k)
+                                if gt(k, 64) { k := 64 }
+                                anchors := shl(shl(1, k), anchors)
+                            }
+                            field := or(field, shl(32, or(2, and(lt(0, norm2), iszero(lt(own, anchors))))))
+                        }
+                        found := or(found, shl(shift, field))
+                        codeAt := add(codeAt, 32)
+                        normAt := add(normAt, 8)
+                        exponentAt := add(exponentAt, 1)
+                    }
                     left := shr(1, left)
                 }
-                mstore(wordAt, word)
+
+                let ones := 0x0000000000000001000000000000000100000000000000010000000000000001
+                let wordAt := add(add(lanes, 32), shl(3, first))
+                let word := mload(wordAt)
+                // llr + 8192, from two's complement of 14 bits
+                let llr := and(
+                    xor(shr(15, word), 0x0000000000002000000000000000200000000000000020000000000000002000),
+                    0x0000000000003fff0000000000003fff0000000000003fff0000000000003fff
+                )
+                // Members of J: present and not banned.
+                let judged := and(
+                    and(shr(33, found), not(shr(20, add(llr, mload(add(measure, 0x140)))))),
+                    ones
+                )
+                // llr - floor, clipped
+                llr := add(
+                    add(llr, mload(add(measure, 0x160))),
+                    and(shr(16, found), 0x000000000000ffff000000000000ffff000000000000ffff000000000000ffff)
+                )
+                let is := and(shr(20, llr), ones)
+                llr := and(llr, sub(shl(20, is), is))
+                is := and(shr(20, add(llr, mload(add(measure, 0x180)))), ones)
+                is := sub(shl(20, is), is)
+                llr := xor(llr, and(is, xor(llr, mload(add(measure, 0x220)))))
+                // Only the distance is left in `alive`'s place from here on.
+                let alive := shr(32, found)
+                found := and(found, 0x00000000000001ff00000000000001ff00000000000001ff00000000000001ff)
+                let accepted := and(
+                    and(alive, judged),
+                    shr(20, and(sub(mload(add(measure, 0x1a0)), llr), sub(mload(add(measure, 0x1c0)), found)))
+                )
+                mstore(
+                    add(measure, 0x280),
+                    or(
+                        mload(add(measure, 0x280)),
+                        shl(
+                            first,
+                            and(
+                                or(
+                                    or(accepted, shr(63, accepted)),
+                                    or(shr(126, accepted), shr(189, accepted))
+                                ),
+                                15
+                            )
+                        )
+                    )
+                )
+                mstore(
+                    add(measure, 0x2a0),
+                    add(
+                        mload(add(measure, 0x2a0)),
+                        add(
+                            judged,
+                            add(
+                                shl(16, and(shr(20, add(found, mload(add(measure, 0x200)))), judged)),
+                                shl(32, and(shr(20, add(found, mload(add(measure, 0x1e0)))), judged))
+                            )
+                        )
+                    )
+                )
+                // llr in two's complement, in its place, and the round
+                let next := or(
+                    shl(
+                        15,
+                        xor(
+                            add(llr, mload(add(measure, 0x240))),
+                            0x0000000000002000000000000000200000000000000020000000000000002000
+                        )
+                    ),
+                    mload(add(measure, 0x260))
+                )
+                // Counters: accepted in bits 29-41, refused in 42-52; one that is full stays.
+                is := and(shr(29, word), 0x0000000000001fff0000000000001fff0000000000001fff0000000000001fff)
+                next := or(
+                    next,
+                    shl(29, add(is, and(accepted, not(shr(13, add(is, ones))))))
+                )
+                is := and(shr(42, word), 0x00000000000007ff00000000000007ff00000000000007ff00000000000007ff)
+                next := or(
+                    next,
+                    shl(42, add(is, and(xor(judged, accepted), not(shr(11, add(is, ones))))))
+                )
+                // ema + ((64 s - ema) >> 2) = floor((3 ema + 64 s) / 4) and 64 s = 16384 - 128 distance. With ema + 16384
+                // and 2^20 more, so that it is positive; the surplus of 2^18 is gone with the 15 bits that are kept.
+                is := and(
+                    xor(word, 0x0000000000004000000000000000400000000000000040000000000000004000),
+                    0x0000000000007fff0000000000007fff0000000000007fff0000000000007fff
+                )
+                next := or(
+                    next,
+                    and(
+                        shr(
+                            2,
+                            sub(
+                                add(mul(3, is), 0x00000000000f800000000000000f800000000000000f800000000000000f8000),
+                                shl(7, found)
+                            )
+                        ),
+                        0x0000000000007fff0000000000007fff0000000000007fff0000000000007fff
+                    )
+                )
+                // Only judged members' lanes change.
+                mstore(wordAt, xor(word, and(xor(word, next), sub(shl(64, judged), judged))))
             }
-            approved := mload(0x00)
-            tally := mload(0x20)
+            mstore(0x40, free)
+            mstore(0x60, 0)
         }
-        if (tally >> 255 != 0) _refuse(header, workers);
     }
 
-    /// @dev Raises the error of the first member with a bad field.
-    function _refuse(Header memory header, uint256 workers) private pure {
+    /// @dev Raises the error of the first exponent that is out of range.
+    function _refuseExponent(Header memory header, uint256 workers) private pure {
         unchecked {
             uint256 nth = 0;
             for (uint256 index = 0;; ++index) {
                 if ((workers >> index) & 1 == 0) continue;
-                uint256 codeAt = header.codesAt + 32 * nth;
-                uint256 normAt = header.normsAt + 8 * nth;
-                uint256 exponentAt = header.exponentsAt + nth;
-                uint256 codeAndNorm;
-                int256 exponent;
-                assembly ("memory-safe") {
-                    codeAndNorm := or(calldataload(codeAt), shr(192, calldataload(normAt)))
-                    exponent := signextend(0, byte(0, calldataload(exponentAt)))
-                }
-                if ((header.undelivered >> index) & 1 == 1) {
-                    if (codeAndNorm != 0 || exponent != 0) revert GateUndeliveredNotZero(index);
-                } else if (exponent < -64 || exponent > 63) {
-                    revert GateExponentOutOfRange(index, exponent);
-                }
-                ++nth;
+                (,, int256 exponent) = _assayAt(header, nth++);
+                if (exponent < -64 || exponent > 63) revert GateExponentOutOfRange(index, exponent);
             }
+        }
+    }
+
+    /// @dev The nth present worker's fields; the length of the payload was checked before.
+    function _assayAt(Header memory header, uint256 nth)
+        private
+        pure
+        returns (uint256 code, uint256 norm2, int256 exponent)
+    {
+        unchecked {
+            uint256 codeAt = header.codesAt + 32 * nth;
+            uint256 normAt = header.normsAt + 8 * nth;
+            uint256 exponentAt = header.exponentsAt + nth;
+            assembly ("memory-safe") {
+                code := calldataload(codeAt)
+                norm2 := shr(192, calldataload(normAt))
+                exponent := signextend(0, byte(0, calldataload(exponentAt)))
+            }
+        }
+    }
+
+    function _clip(int256 value, int256 low, int256 high) private pure returns (int256) {
+        if (value < low) return low;
+        return value > high ? high : value;
+    }
+
+    /// @dev The same value, 0..2^64 - 1, in all four fields.
+    function _fields(int256 value) private pure returns (uint256) {
+        unchecked {
+            return uint256(value) * 0x0000000000000001000000000000000100000000000000010000000000000001;
         }
     }
 }
