@@ -1,4 +1,8 @@
-"""`hallmark bench`: gas, assay, rounds."""
+"""`hallmark bench`: gas, assay, rounds, robustness."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 from rich.table import Table
@@ -84,6 +88,101 @@ def rounds(workers: int, as_json: bool) -> None:
     columns(
         *((name, str(value)) for name, value in _flat(fields if isinstance(fields, dict) else {}).items())
     )
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+    """Take a list of names apart."""
+    return None if value is None else [name for name in value.replace(" ", "").split(",") if name]
+
+
+def _numbers(kind: Callable[[str], float | int]) -> Callable[..., list[float | int] | None]:
+    def take_apart(
+        _context: click.Context, _parameter: click.Parameter, value: str | None
+    ) -> list[float | int] | None:
+        try:
+            return None if value is None else [kind(number) for number in value.split(",")]
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is no list of numbers") from error
+
+    return take_apart
+
+
+@bench.command()
+@click.option(
+    "--tasks", callback=_names, help="digits_mlp, digits_cnn, byte_lm, or your own; commas between."
+)
+@click.option("--splits", callback=_names, help="iid, dirichlet_0.3, two_classes.")
+@click.option("--shares", callback=_numbers(float), help="Shares of workers that cheat, as 0,0.4.")
+@click.option("--attacks", callback=_names, help="Names of attacks; see --list.")
+@click.option("--defences", callback=_names, help="Names of gate policies; see --list.")
+@click.option("--seeds", callback=_numbers(int), help="Seeds of the runs, as 0,1,2.")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds of each run.  [default: the task's]")
+@click.option(
+    "--grid", type=click.Choice(["core", "ci", "full"]), help="A named set; options above narrow it."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/robustness"),
+    show_default=True, help="Folder of results.jsonl, report.md and pictures.",
+)  # fmt: skip
+@click.option("--processes", type=click.IntRange(1), help="Runs at a time.  [default: one per core]")
+@click.option("--list", "list_only", is_flag=True, help="Only say what is registered, plug-ins included.")
+@json_option
+def robustness(
+    tasks: list[str] | None,
+    splits: list[str] | None,
+    shares: list[float] | None,
+    attacks: list[str] | None,
+    defences: list[str] | None,
+    seeds: list[int] | None,
+    rounds: int | None,
+    grid: str | None,
+    out: Path,
+    processes: int | None,
+    list_only: bool,
+    as_json: bool,
+) -> None:
+    """Attacks against defences: accuracy, backdoor success, who was refused, on equal data.
+
+    Cells that --out holds already are not run again, so a stopped command goes on where it was. Without
+    any option the core grid: about two hours on two cores. --json writes the rows, one line each, to stdout.
+
+    \b
+    hallmark bench robustness --grid ci
+    hallmark bench robustness --splits iid --attacks sign_flip,alie --defences hallmark,mean,honest_only
+    """
+    import os
+
+    from bench.robustness.catalogue import catalogue
+    from bench.robustness.grid import Choice, plan
+    from bench.robustness.report import write_report
+    from bench.robustness.runner import Progress, fill
+
+    if list_only:
+        listed = catalogue()
+        if as_json:
+            write_json(listed)
+        else:
+            columns(*((kind, ", ".join(names)) for kind, names in listed.items()))
+        return
+    cells = plan(Choice(tasks, splits, shares, attacks, defences, seeds, rounds or 0), grid)
+    with notices.status(f"{len(cells)} cells") as line:
+
+        def show(progress: Progress) -> None:
+            text = f"{progress.done}/{progress.total} cells"
+            if progress.row is not None:
+                row = progress.row
+                text += f", last {row['task']} {row['split']} {row['attack']} {row['defence']}"
+            line.update(text)
+            if not notices.is_terminal and progress.done % 25 == 0:
+                notices.print(text)
+
+        rows = fill(cells, out, processes or len(os.sched_getaffinity(0)), show)
+    files = write_report(rows, out)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+    for file in files:
+        notices.print(f"wrote {file}")
 
 
 def _print_fields(measured: object) -> None:

@@ -147,7 +147,7 @@ def _print_explanation(v: "Verdict") -> None:
         usual = "none yet" if v.yardstick is None else f"{v.yardstick / 256:.1f}"
         before, after = v.evidence_before / 1024, v.evidence_after / 1024
         columns(
-            ("score", f"{v.score} of 256 (the usual honest score, the yardstick: {usual})"),
+            ("score", f"{v.score} of 256 (yardstick, three quarters of a usual one: {usual})"),
             ("evidence", f"{before:+.2f} nats against it before, {after:+.2f} after"),
         )
     if v.norm2 is not None and v.exponent is not None:

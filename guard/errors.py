@@ -83,7 +83,7 @@ class RowsError(InputError):
 
 
 class MedianError(ProofError):
-    """A posted median is not the lower median of the scores.
+    """A posted median is not the upper median of the scores.
 
     Attributes:
         posted: The median that was posted.
@@ -93,7 +93,7 @@ class MedianError(ProofError):
     code: ClassVar[str] = "guard_median"
 
     def __init__(self, posted: int, actual: int) -> None:
-        super().__init__(f"the posted median {posted} is not the lower median {actual} of the scores")
+        super().__init__(f"the posted median {posted} is not the upper median {actual} of the scores")
         self.posted = posted
         self.actual = actual
 

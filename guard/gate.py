@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from guard.errors import EvidenceShapeError, MedianError, ParametersRefusedError, RangeError
 from guard.lanes import ACCEPTED_MAX, LLR_MAX, REFUSED_MAX, Lane, pack_lanes, unpack_lanes
-from guard.score import lower_median, score
+from guard.score import score, upper_median
 
 MEMBERS_MAX = 256
 EXPONENT_MIN = -64
@@ -54,8 +54,9 @@ class GateParameters:
     version: int = 1
     sketch_version: int = 1
     yardstick_keep: int = 7
-    yardstick_gain: int = 768
+    yardstick_gain: int = 576
     yardstick_divisor: int = 10
+    yardstick_offset: int = 4
     evidence_divisor: int = 73728
     evidence_min: int = -2191
     evidence_max: int = 2560
@@ -86,6 +87,7 @@ class GateParameters:
             ("0 < yardstickDivisor <= 2^16", 0 < self.yardstick_divisor <= 2**16),
             ("yardstickKeep < yardstickDivisor", self.yardstick_keep < self.yardstick_divisor),
             ("yardstickGain <= 2^16", self.yardstick_gain <= 2**16),
+            ("yardstickOffset <= 256", self.yardstick_offset <= 256),
             ("0 < evidenceDivisor <= 2^31", 0 < self.evidence_divisor <= 2**31),
             ("0 < aliveFactor <= 2^16", 0 < self.alive_factor <= 2**16),
             ("-8192 <= evidenceFloor <= 0", -8192 <= self.evidence_floor <= 0),
@@ -211,7 +213,7 @@ class RoundVerdict:
     Attributes:
         approved: Bit i is set iff the worker with cohort index i is approved.
         banned: Bit i is set iff the worker with cohort index i was banned before this round.
-        median: Lower median of the judged scores, -256..256; 0 if there are none.
+        median: Upper median of the judged scores, -256..256; 0 if there are none.
         yardstick: The yardstick word after the round.
         lane_words: The lane words after the round.
         scores: One score for each worker, None unless its status is COMMITTED.
@@ -266,7 +268,7 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
         for worker in evidence.workers
     )
     judged = [s for s, out in zip(scores, is_banned, strict=True) if s is not None and not out]
-    median = lower_median(judged)
+    median = upper_median(judged)
     if evidence.median is not None and evidence.median != median:
         raise MedianError(evidence.median, median)
 
@@ -299,13 +301,15 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
 def next_yardstick(parameters: GateParameters, yardstick: int, judged: int, median: int) -> int:
     """Give the yardstick word after a round.
 
-    m = max(0, 256 * x) at first, later max(0, floor((keep * m + gain * x) / divisor)); the word is m + 1.
+    g = gain * (x - offset), and t = floor(g / (divisor - keep)) is where m would settle if the median stayed.
+    m = max(0, t) at first, later max(0, min(t, floor((keep * m + g) / divisor))): it rises slowly and falls at
+    once, because what honest workers no longer do is no evidence against them. The word is m + 1.
 
     Args:
         parameters: The constants of the run.
         yardstick: The word before the round, 0 if there is none yet.
         judged: Number of committed workers that are not banned; with none of them the word stays.
-        median: Lower median x of their scores.
+        median: Upper median x of their scores.
 
     Returns:
         The word, 0..2^32-1.
@@ -315,10 +319,12 @@ def next_yardstick(parameters: GateParameters, yardstick: int, judged: int, medi
     """
     if judged == 0:
         return yardstick
+    gained = parameters.yardstick_gain * (median - parameters.yardstick_offset)
+    settled = gained // (parameters.yardstick_divisor - parameters.yardstick_keep)
     if yardstick == 0:
-        return max(0, 256 * median) + 1
-    moved = parameters.yardstick_keep * (yardstick - 1) + parameters.yardstick_gain * median
-    return max(0, moved // parameters.yardstick_divisor) + 1
+        return max(0, settled) + 1
+    moved = (parameters.yardstick_keep * (yardstick - 1) + gained) // parameters.yardstick_divisor
+    return max(0, min(settled, moved)) + 1
 
 
 def next_llr(parameters: GateParameters, llr: int, yardstick: int, s: int | None) -> int:

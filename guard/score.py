@@ -46,17 +46,29 @@ def lower_median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2] if values else 0
 
 
-def is_lower_median(median: int, values: Sequence[int]) -> bool:
+def upper_median(values: Sequence[int]) -> int:
+    """Give the upper median: of n sorted values the one at floor(n / 2), 0 if there is none.
+
+    Args:
+        values: Integers in any order.
+
+    Returns:
+        One of the values, or 0.
+    """
+    return sorted(values)[len(values) // 2] if values else 0
+
+
+def is_upper_median(median: int, values: Sequence[int]) -> bool:
     """Check a median by counting, as the contract does.
 
-    Some value equals it, and count(v < x) <= floor((n - 1) / 2) < count(v <= x); of nothing it is 0.
+    Some value equals it, and count(v < x) <= floor(n / 2) < count(v <= x); of nothing it is 0.
 
     Args:
         median: The median that was posted.
         values: Integers in any order.
 
     Returns:
-        Whether it is the lower median.
+        Whether it is the upper median.
 
     Source:
         docs/spec/gate.md, One round.
@@ -65,4 +77,4 @@ def is_lower_median(median: int, values: Sequence[int]) -> bool:
         return median == 0
     below = sum(value < median for value in values)
     up_to = sum(value <= median for value in values)
-    return median in values and below <= (len(values) - 1) // 2 < up_to
+    return median in values and below <= len(values) // 2 < up_to

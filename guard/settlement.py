@@ -18,7 +18,7 @@ class Settlement:
 
     Attributes:
         anchor: Reading of the guard's anchor.
-        median: Lower median of the judged scores, -256..256.
+        median: Upper median of the judged scores, -256..256.
         workers: All members of the cohort but the guard, in cohort order; at most 255.
     """
 

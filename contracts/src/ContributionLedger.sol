@@ -53,6 +53,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     uint256 private immutable _yardstickKeep;
     uint256 private immutable _yardstickGain;
     uint256 private immutable _yardstickDivisor;
+    uint256 private immutable _yardstickOffset;
     uint256 private immutable _evidenceDivisor;
     int256 private immutable _evidenceMin;
     int256 private immutable _evidenceMax;
@@ -138,6 +139,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         _yardstickKeep = p.yardstickKeep;
         _yardstickGain = p.yardstickGain;
         _yardstickDivisor = p.yardstickDivisor;
+        _yardstickOffset = p.yardstickOffset;
         _evidenceDivisor = p.evidenceDivisor;
         _evidenceMin = p.evidenceMin;
         _evidenceMax = p.evidenceMax;
@@ -589,6 +591,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             yardstickKeep: _yardstickKeep,
             yardstickGain: _yardstickGain,
             yardstickDivisor: _yardstickDivisor,
+            yardstickOffset: _yardstickOffset,
             evidenceDivisor: _evidenceDivisor,
             evidenceMin: _evidenceMin,
             evidenceMax: _evidenceMax,

@@ -17,6 +17,7 @@ contract GateSpec is IGateSpec {
     uint32 private immutable _yardstickKeep;
     uint32 private immutable _yardstickGain;
     uint32 private immutable _yardstickDivisor;
+    uint32 private immutable _yardstickOffset;
     uint32 private immutable _evidenceDivisor;
     int32 private immutable _evidenceMin;
     int32 private immutable _evidenceMax;
@@ -47,6 +48,7 @@ contract GateSpec is IGateSpec {
         _yardstickKeep = p.yardstickKeep;
         _yardstickGain = p.yardstickGain;
         _yardstickDivisor = p.yardstickDivisor;
+        _yardstickOffset = p.yardstickOffset;
         _evidenceDivisor = p.evidenceDivisor;
         _evidenceMin = p.evidenceMin;
         _evidenceMax = p.evidenceMax;
@@ -76,6 +78,7 @@ contract GateSpec is IGateSpec {
         p.yardstickKeep = _yardstickKeep;
         p.yardstickGain = _yardstickGain;
         p.yardstickDivisor = _yardstickDivisor;
+        p.yardstickOffset = _yardstickOffset;
         p.evidenceDivisor = _evidenceDivisor;
         p.evidenceMin = _evidenceMin;
         p.evidenceMax = _evidenceMax;

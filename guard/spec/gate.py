@@ -23,8 +23,9 @@ class GateSpec(NamedTuple):
     version: int = 1
     sketchVersion: int = 1
     yardstickKeep: int = 7
-    yardstickGain: int = 768
+    yardstickGain: int = 576
     yardstickDivisor: int = 10
+    yardstickOffset: int = 4
     evidenceDivisor: int = 73728
     evidenceMin: int = -2191
     evidenceMax: int = 2560
@@ -93,6 +94,7 @@ def is_accepted_spec(g: GateSpec) -> bool:
         and 0 < g.yardstickDivisor <= 2**16
         and g.yardstickKeep < g.yardstickDivisor
         and g.yardstickGain <= 2**16
+        and g.yardstickOffset <= 256
         and 0 < g.evidenceDivisor <= 2**31
         and 0 < g.aliveFactor <= 2**16
         and -8192 <= g.evidenceFloor <= 0 < g.acceptBelow <= g.banFrom <= 8191
@@ -115,6 +117,11 @@ def lower_median(scores: Sequence[int]) -> int:
     return sorted(scores)[(len(scores) - 1) // 2] if scores else 0
 
 
+def upper_median(scores: Sequence[int]) -> int:
+    """Give the upper median, 0 of nothing."""
+    return sorted(scores)[len(scores) // 2] if scores else 0
+
+
 def is_median(x: int, scores: Sequence[int]) -> bool:
     """Check a posted median by counting, as the contract does."""
     n = len(scores)
@@ -122,7 +129,7 @@ def is_median(x: int, scores: Sequence[int]) -> bool:
         return x == 0
     below = sum(s < x for s in scores)
     up_to = sum(s <= x for s in scores)
-    return x in scores and below <= (n - 1) // 2 < up_to
+    return x in scores and below <= n // 2 < up_to
 
 
 def clip(value: int, low: int, high: int) -> int:
@@ -134,9 +141,11 @@ def next_yardstick(g: GateSpec, word: int, n: int, x: int) -> int:
     """Give the yardstick word after a round with n judged scores and median x."""
     if n == 0:
         return word
+    gained = g.yardstickGain * (x - g.yardstickOffset)
+    t = gained // (g.yardstickDivisor - g.yardstickKeep)
     if word == 0:
-        return max(0, 256 * x) + 1
-    return max(0, (g.yardstickKeep * (word - 1) + g.yardstickGain * x) // g.yardstickDivisor) + 1
+        return max(0, t) + 1
+    return max(0, min(t, (g.yardstickKeep * (word - 1) + gained) // g.yardstickDivisor)) + 1
 
 
 def increment(g: GateSpec, word: int, s: int) -> int:
@@ -164,7 +173,7 @@ def gate(
     banned = [lane.llr >= g.banFrom for lane in lanes]
     scores = [score(p.code, anchor.code) if p.status == 1 else None for p in members]
     judged = [s for s, is_banned in zip(scores, banned, strict=True) if s is not None and not is_banned]
-    x = lower_median(judged)
+    x = upper_median(judged)
     yardstick = next_yardstick(g, yardstick, len(judged), x)
     approved = 0
     after = []

@@ -17,8 +17,9 @@ class Constants:
     version: int = 1
     sketch_version: int = 1
     yardstick_keep: int = 7
-    yardstick_gain: int = 768
+    yardstick_gain: int = 576
     yardstick_divisor: int = 10
+    yardstick_offset: int = 4
     evidence_divisor: int = 73728
     evidence_min: int = -2191
     evidence_max: int = 2560
@@ -158,9 +159,9 @@ def judged(constants: Constants, lanes: list[Lane], presence: int, posting: Post
     }
 
 
-def lower_median(scores: list[int]) -> int:
-    """Give the lower median, 0 of nothing."""
-    return sorted(scores)[(len(scores) - 1) // 2] if scores else 0
+def upper_median(scores: list[int]) -> int:
+    """Give the upper median, 0 of nothing."""
+    return sorted(scores)[len(scores) // 2] if scores else 0
 
 
 def gate(
@@ -169,10 +170,13 @@ def gate(
     """Judge one round: (approved, yardstick word after, lanes after), docs/spec/gate.md."""
     scores = judged(constants, lanes, presence, posting)
     if scores:
-        old = 256 * posting.x * constants.yardstick_divisor
+        gained = constants.yardstick_gain * (posting.x - constants.yardstick_offset)
+        target = gained // (constants.yardstick_divisor - constants.yardstick_keep)
         if yardstick:
-            old = constants.yardstick_keep * (yardstick - 1) + constants.yardstick_gain * posting.x
-        yardstick = max(0, old // constants.yardstick_divisor) + 1
+            target = min(
+                target, (constants.yardstick_keep * (yardstick - 1) + gained) // constants.yardstick_divisor
+            )
+        yardstick = max(0, target) + 1
     m = max(0, yardstick - 1)
     after = list(lanes)
     approved = 0

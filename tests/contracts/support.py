@@ -28,7 +28,7 @@ from tests.contracts.model import (
     Posting,
     gate,
     judged,
-    lower_median,
+    upper_median,
     pack_lanes,
     present_workers,
 )
@@ -528,7 +528,7 @@ def with_median(constants: Constants, lanes: list[Lane], presence: int, posting:
     scores = judged(constants, lanes, presence, posting)
     return Posting(
         posting.anchor,
-        lower_median(list(scores.values())),
+        upper_median(list(scores.values())),
         posting.assays,
         posting.unavailable,
         posting.malformed,

@@ -395,6 +395,7 @@ class TestDeployment:
             {"yardstick_keep": 10},
             {"yardstick_gain": 65537},
             {"yardstick_divisor": 65537},
+            {"yardstick_offset": 257},
             {"evidence_divisor": 0},
             {"evidence_divisor": 2**31 + 1},
             {"evidence_min": 1},

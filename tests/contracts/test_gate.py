@@ -14,7 +14,7 @@ from tests.contracts.model import (
     Posting,
     gate,
     judged,
-    lower_median,
+    upper_median,
     pack_lanes,
     present_workers,
     unpack_lanes,
@@ -44,6 +44,7 @@ def random_constants(rng: random.Random) -> Constants:
         yardstick_keep=rng.randrange(divisor),
         yardstick_gain=rng.choice([0, 65536, rng.randint(0, 65536)]),
         yardstick_divisor=divisor,
+        yardstick_offset=rng.choice([0, 256, rng.randint(0, 256)]),
         evidence_divisor=rng.choice([1, 2**31, rng.randint(1, 2**20)]),
         evidence_min=rng.choice([0, -(2**31), -rng.randint(0, 9000)]),
         evidence_max=rng.choice([0, 2**31 - 1, rng.randint(0, 9000)]),
@@ -213,7 +214,7 @@ def test_judge_refuses_every_wrong_median(bench: TestChain) -> None:
     for members in (2, 3, 6, 9):
         case = random_case(rng, constants, members)
         scores = sorted(judged(constants, list(case.lanes), case.presence, case.posting).values())
-        right = lower_median(scores)
+        right = upper_median(scores)
         for x in {*scores, right - 1, right + 1, right - 2, right + 2, 0, 300, -300} - {right}:
             posting = replace(case.posting, x=x)
             error = bench.error(

@@ -54,6 +54,7 @@ def parameter_sets(draw: st.DrawFn) -> GateParameters:
         yardstick_keep=draw(st.integers(0, divisor - 1)),
         yardstick_gain=draw(st.integers(0, 2**16)),
         yardstick_divisor=divisor,
+        yardstick_offset=draw(st.integers(0, 256)),
         evidence_divisor=draw(st.integers(1, 2**31)),
         evidence_min=draw(st.integers(-(2**31), 0)),
         evidence_max=draw(st.integers(0, 2**31 - 1)),

@@ -159,10 +159,10 @@ def test_no_evidence_is_never_guilt(codes: list[int], anchor: int) -> None:
 
 def test_eighty_rounds_without_agreement_ban_nobody() -> None:
     """Scores that scatter around 0 as in a converged model: the evidence fades with the yardstick."""
-    parameters, lanes, yardstick = GateParameters(), pack_lanes([Lane()] * 5), 1 + 256 * 100
-    noise = [24, -24, 10, -10]
+    parameters, lanes, yardstick = GateParameters(), pack_lanes([Lane()] * 7), 1 + 256 * 100
+    noise = [24, -24, 10, -10, 16, -18]
     for number_ in range(1, 81):
-        codes = [(1 << (256 - s) // 2) - 1 for s in noise[number_ % 4 :] + noise[: number_ % 4]]
+        codes = [(1 << (256 - s) // 2) - 1 for s in noise[number_ % 6 :] + noise[: number_ % 6]]
         evidence = RoundEvidence(
             number_, Reading(0, 10**6, 0), tuple(map(committed, codes)), lanes, yardstick
         )
@@ -175,10 +175,10 @@ def test_eighty_rounds_without_agreement_ban_nobody() -> None:
 def test_judge_false_median_is_proof_error() -> None:
     lanes = pack_lanes([Lane()] * 3)
     workers = (committed(CODE), committed(CODE ^ FULL))
-    evidence = RoundEvidence(1, Reading(CODE, 10**6, 0), workers, lanes, 0, median=256)
+    evidence = RoundEvidence(1, Reading(CODE, 10**6, 0), workers, lanes, 0, median=-256)
     with pytest.raises(MedianError) as caught:
         judge(GateParameters(), evidence)
-    assert (caught.value.posted, caught.value.actual) == (256, -256)
+    assert (caught.value.posted, caught.value.actual) == (-256, 256)
 
 
 @given(strategies.readings, strategies.readings)

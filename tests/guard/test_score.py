@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.errors import RangeError
-from guard.score import is_lower_median, lower_median, score
+from guard.score import is_upper_median, upper_median, score
 from guard.spec import gate as spec
 from tests.guard.strategies import words
 from tests.vectors.load import Case, section
@@ -31,10 +31,10 @@ def test_score_of_too_wide_word_is_refused(code: int, anchor: int) -> None:
 
 @pytest.mark.parametrize("case", section("medians"), ids=str)
 def test_median_golden(case: Case) -> None:
-    assert is_lower_median(case["x"], case["scores"]) == case["isMedian"]
+    assert is_upper_median(case["x"], case["scores"]) == case["isMedian"]
 
 
 @given(st.lists(st.integers(-256, 256)), st.integers(-256, 256))
 def test_median_has_one_value(values: list[int], x: int) -> None:
-    assert is_lower_median(lower_median(values), values)
-    assert is_lower_median(x, values) == (x == lower_median(values)) == spec.is_median(x, values)
+    assert is_upper_median(upper_median(values), values)
+    assert is_upper_median(x, values) == (x == upper_median(values)) == spec.is_median(x, values)

@@ -540,6 +540,7 @@ def rounds() -> tuple[list[Json], list[Json]]:
         yardstickKeep=1,
         yardstickGain=300,
         yardstickDivisor=2,
+        yardstickOffset=0,
         evidenceDivisor=1000,
         evidenceMin=-1,
         evidenceMax=5000,

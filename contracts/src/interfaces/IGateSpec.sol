@@ -9,6 +9,7 @@ struct GateParameters {
     uint32 yardstickKeep;
     uint32 yardstickGain;
     uint32 yardstickDivisor;
+    uint32 yardstickOffset;
     uint32 evidenceDivisor;
     int32 evidenceMin;
     int32 evidenceMax;

@@ -13,6 +13,7 @@ library Gate {
         uint256 yardstickKeep;
         uint256 yardstickGain;
         uint256 yardstickDivisor;
+        uint256 yardstickOffset;
         uint256 evidenceDivisor;
         int256 evidenceMin;
         int256 evidenceMax;
@@ -88,7 +89,7 @@ library Gate {
     /// @notice Thrown when an exponent is outside -64..63.
     /// @param  index Cohort index of the worker, or of the guard for the anchor.
     error GateExponentOutOfRange(uint256 index, int256 exponent);
-    /// @notice Thrown when the posted median is not the lower median of the judged scores.
+    /// @notice Thrown when the posted median is not the upper median of the judged scores.
     /// @param  x      Posted median.
     /// @param  judged Number of scores.
     /// @param  below  Scores below x.
@@ -100,6 +101,7 @@ library Gate {
         rules.yardstickKeep = p.yardstickKeep;
         rules.yardstickGain = p.yardstickGain;
         rules.yardstickDivisor = p.yardstickDivisor;
+        rules.yardstickOffset = p.yardstickOffset;
         rules.evidenceDivisor = p.evidenceDivisor;
         rules.evidenceMin = p.evidenceMin;
         rules.evidenceMax = p.evidenceMax;
@@ -161,7 +163,7 @@ library Gate {
                 if (header.x != 0) revert GateWrongMedian(header.x, 0, 0, 0);
                 yardstickAfter = yardstick;
             } else {
-                uint256 middle = (judged - 1) / 2;
+                uint256 middle = judged / 2;
                 if (equal == 0 || below > middle || below + equal <= middle) {
                     revert GateWrongMedian(header.x, judged, below, equal);
                 }
@@ -229,12 +231,13 @@ library Gate {
     {
         unchecked {
             int256 m;
-            if (yardstick == 0) {
-                m = 256 * header.x;
-            } else {
-                // Rounding toward zero instead of down is harmless: a negative quotient becomes 0 either way.
-                m = (int256(rules.yardstickKeep * (yardstick - 1)) + int256(rules.yardstickGain) * header.x)
-                    / int256(rules.yardstickDivisor);
+            int256 gained = int256(rules.yardstickGain) * (header.x - int256(rules.yardstickOffset));
+            // Rounding toward zero instead of down is harmless: a negative quotient becomes 0 either way.
+            m = gained / int256(rules.yardstickDivisor - rules.yardstickKeep);
+            if (yardstick != 0) {
+                int256 moved =
+                    (int256(rules.yardstickKeep * (yardstick - 1)) + gained) / int256(rules.yardstickDivisor);
+                if (moved < m) m = moved;
             }
             if (m < 0) m = 0;
             yardstickAfter = uint256(m) + 1;

@@ -25,6 +25,7 @@ library GateConstants {
         if (p.yardstickDivisor == 0 || p.yardstickDivisor > 65536) revert GateSpecOutOfRange("yardstickDivisor");
         if (p.yardstickKeep >= p.yardstickDivisor) revert GateSpecOutOfRange("yardstickKeep");
         if (p.yardstickGain > 65536) revert GateSpecOutOfRange("yardstickGain");
+        if (p.yardstickOffset > 256) revert GateSpecOutOfRange("yardstickOffset");
         if (p.evidenceDivisor == 0 || p.evidenceDivisor > 1 << 31) revert GateSpecOutOfRange("evidenceDivisor");
         if (p.evidenceMin > 0) revert GateSpecOutOfRange("evidenceMin");
         if (p.evidenceMax < 0) revert GateSpecOutOfRange("evidenceMax");
