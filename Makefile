@@ -9,13 +9,13 @@ demo: $(VENV)/.ready
 	$(BIN)/hallmark demo
 
 test: $(VENV)/.ready
-	$(BIN)/pytest -m "not slow and not node"
+	$(BIN)/pytest -n auto -m "not slow and not node"
 
 test-slow: $(VENV)/.ready
-	$(BIN)/pytest -m "slow and not node"
+	$(BIN)/pytest -n auto -m "slow and not node"
 
 test-node: $(VENV)/.ready contracts/node_modules/.package-lock.json
-	$(BIN)/pytest -m node
+	$(BIN)/pytest -n auto -m node
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

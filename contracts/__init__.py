@@ -1,0 +1,1 @@
+"""Compiled contracts, as package data; the Solidity sources are beside them."""

@@ -302,7 +302,7 @@ def next_yardstick(parameters: GateParameters, yardstick: int, judged: int, medi
     """Give the yardstick word after a round.
 
     g = gain * (x - offset), and t = floor(g / (divisor - keep)) is where m would settle if the median stayed.
-    m = max(0, t) at first, later max(0, min(t, floor((keep * m + g) / divisor))): it rises slowly and falls at
+    m = max(0, t) at first, later max(0, min(t, floor((keep * m + g) / divisor))): it rises slowly, falls at
     once, because what honest workers no longer do is no evidence against them. The word is m + 1.
 
     Args:
