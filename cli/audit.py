@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import ExitCode
@@ -12,7 +13,12 @@ from cli.output import notices, results, short, write_json
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--rpc-url", envvar="ETH_RPC_URL", default="", help="Node to ask, with --ledger.")
+@click.option(
+    "--rpc-url",
+    envvar="ETH_RPC_URL",
+    default="",
+    help="Node to ask instead of the run's own chain; the variable ETH_RPC_URL counts only with --ledger.",
+)
 @click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
 @click.option("--blobs", default="", help="Where the update files are: a folder or an fsspec URL.")
 @json_option
@@ -27,6 +33,8 @@ def audit(run: Path | None, rpc_url: str, ledger: str, blobs: str, as_json: bool
     hallmark audit runs/demo
     hallmark audit --rpc-url http://127.0.0.1:8545 --ledger 0x… --blobs s3://bucket/run --json
     """
+    if run is None and ledger and not blobs:
+        raise click.UsageError("--ledger without a folder needs --blobs: where the update files are")
     from trainer.audit import audit as audit_run
     from trainer.chain_session import open_recorded_run
 
@@ -59,9 +67,9 @@ def audit(run: Path | None, rpc_url: str, ledger: str, blobs: str, as_json: bool
         table.add_row(
             str(difference.round),
             short(difference.worker),
-            difference.field,
-            short(str(difference.expected)),
-            short(str(difference.found)),
+            escape(difference.field),
+            escape(short(str(difference.expected))),
+            escape(short(str(difference.found))),
         )
     results.print(table)
     results.print("[red]NOT OK[/]: do not trust this run from the first of these rounds on")

@@ -22,7 +22,7 @@ def exit_code_of(error: Exception) -> ExitCode:
         error: Anything that ended a command.
 
     Returns:
-        The code; UNEXPECTED for what is not ours.
+        The code; UNEXPECTED for what is neither ours nor the operating system's.
     """
     # Imported here: `hallmark --help` must not load the chain and torch.
     from guard.errors import GuardError
@@ -37,5 +37,6 @@ def exit_code_of(error: Exception) -> ExitCode:
         (LedgerError, ExitCode.UNEXPECTED),
         (TrainerError, ExitCode.KEY_OR_CONFIG),
         (GuardError, ExitCode.KEY_OR_CONFIG),
+        (OSError, ExitCode.ENVIRONMENT),  # a full disk, a folder without permission
     ]
     return next((code for kind, code in by_kind if isinstance(error, kind)), ExitCode.UNEXPECTED)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from trainer.chain_session import RunTarget
     from trainer.inspection import Verdict
 
+WIDE = 120
+"""Columns from which whole addresses fit into a table."""
+
 NUMBERS = ("round", "score", "evidence", "weight")
 STYLE = {"approved": "green", "refused": "red", "absent": "dim", "void": "dim", "anchor": "cyan"}
 
@@ -41,19 +44,16 @@ def history(worker: str, target: "RunTarget", as_json: bool) -> None:
         results.print("no round has been opened yet")
         return
     table = Table(title=f"Worker {verdicts[0].index}  {verdicts[0].worker}", title_justify="left")
-    for name in ("round", "outcome", "score", "evidence", "weight", "update root", "why"):
-        table.add_column(
-            name, justify="right" if name in ("round", "score", "evidence", "weight") else "left"
-        )
+    for name in ("round", "outcome", "score", "evidence", "weight", "why"):
+        table.add_column(name, justify="right" if name in NUMBERS else "left")
     for v in verdicts:
         table.add_row(
             str(v.round),
             f"[{STYLE.get(v.outcome, 'default')}]{v.outcome}[/]",
             "" if v.score is None else str(v.score),
-            f"{v.evidence_after / 1024:+.2f}",
+            "" if v.evidence_after is None else f"{v.evidence_after / 1024:+.2f}",
             f"{v.weight_q32 / 2**32:.3f}",
-            short("0x" + v.update_root.hex()) if v.update_root else "",
-            v.reason,
+            "" if v.outcome == "approved" else v.reason,
         )
     results.print(table)
 
@@ -69,11 +69,13 @@ def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
     hallmark reputation
     hallmark reputation 3 --json
     """
+    from guard.gate import GateParameters
     from trainer.chain_session import open_recorded_run
     from trainer.inspection import worker_index
 
     with open_recorded_run(target) as recorded:
         client = recorded.client
+        rules = GateParameters(*client.facts.parameters)
         wanted = range(client.facts.guard_index) if worker is None else [worker_index(client, worker)]
         rows = [
             (index, client.facts.members[index].identity, client.reputation_at(index)) for index in wanted
@@ -81,13 +83,15 @@ def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
     if as_json:
         write_json([{"index": i, "worker": w, **as_fields(view)} for i, w, view in rows])
         return
-    table = Table(title="Reputation (evidence: nats against the worker; refused from 1, banned from 7)")
-    for name in ("index", "worker", "evidence", "mean score", "accepted", "refused", "last round", ""):
-        table.add_column(name, justify="left" if name in ("worker", "") else "right")
+    limits = f"refused from {rules.accept_below / 1024:g}, banned from {rules.ban_from / 1024:g}"
+    table = Table(title=f"Reputation (evidence: nats against it, {limits}; score: mean; last: round)")
+    for name in ("index", "worker", "evidence", "score", "accepted", "refused", "last", ""):
+        is_text = name in ("worker", "")
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text)
     for index, identity, view in rows:
         table.add_row(
             str(index),
-            identity,
+            identity if results.width >= WIDE else short(identity, keep=4),
             f"{view.llr / 1024:+.2f}",
             f"{view.ema / 64:+.0f}",
             str(view.accepted),
@@ -145,11 +149,10 @@ def _print_explanation(v: "Verdict") -> None:
         )
     if v.score is not None:
         usual = "none yet" if v.yardstick is None else f"{v.yardstick / 256:.1f}"
+        columns(("score", f"{v.score} of 256 (yardstick, how far honest work agrees now: {usual})"))
+    if v.evidence_before is not None and v.evidence_after is not None:
         before, after = v.evidence_before / 1024, v.evidence_after / 1024
-        columns(
-            ("score", f"{v.score} of 256 (yardstick, three quarters of a usual one: {usual})"),
-            ("evidence", f"{before:+.2f} nats against it before, {after:+.2f} after"),
-        )
+        columns(("evidence", f"{before:+.2f} nats against it before, {after:+.2f} after"))
     if v.norm2 is not None and v.exponent is not None:
         columns(("norm", f"{v.norm2**0.5 * 2.0**v.exponent:.4g}"))
     if v.outcome in ("approved", "anchor"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +23,11 @@ def target_options(command: F) -> F:
         help="Folder of the run.  [default: the latest in runs/, unless --ledger is given]",
     )
     @click.option(
-        "--rpc-url", envvar="ETH_RPC_URL", default="", help="Node to ask instead of the run's own chain."
+        "--rpc-url",
+        envvar="ETH_RPC_URL",
+        default="",
+        help="Node to ask instead of the run's own chain; "
+        "the variable ETH_RPC_URL counts only with --ledger.",
     )
     @click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
     @click.option("--blobs", default="", help="Where the update files are: a folder or an fsspec URL.")
@@ -36,12 +41,21 @@ def target_options(command: F) -> F:
 
 
 def make_target(folder: Path | None, rpc_url: str, ledger: str, blobs: str) -> Any:
-    """Give the RunTarget that these options mean; without any, the latest run in runs/."""
+    """Give the RunTarget that these options mean; without any, the latest run in runs/.
+
+    Raises:
+        click.UsageError: They do not say which run, and there is none in runs/.
+    """
     from trainer.chain_session import RunTarget
 
+    source = click.get_current_context().get_parameter_source("rpc_url")
+    is_given = source == ParameterSource.COMMANDLINE
     if folder is None and not ledger:
+        if is_given:
+            raise click.UsageError("--rpc-url says where, not which: add --ledger or a run's folder")
         folder = latest_run(Path("runs"))
-    return RunTarget(folder, rpc_url if ledger or folder is None else "", ledger, blobs)
+    # ETH_RPC_URL, set for other tools, must not lead a folder's run to another chain.
+    return RunTarget(folder, rpc_url if ledger or is_given else "", ledger, blobs)
 
 
 def latest_run(runs: Path) -> Path:

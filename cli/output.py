@@ -6,12 +6,15 @@ import sys
 from enum import Enum
 
 from rich.console import Console
+from rich.markup import escape
 
-results = Console(highlight=False, soft_wrap=True)
-"""What was asked for, when it is for people."""
+_PIPE_COLUMNS = 160
 
-notices = Console(stderr=True, highlight=False)
-"""Progress and remarks."""
+results = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+"""What was asked for, when it is for people; in a pipe, tables are wide enough to lose nothing."""
+
+notices = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+"""Progress and remarks; one line each where nobody's window wraps them."""
 
 
 def write_json(value: object) -> None:
@@ -37,9 +40,10 @@ def plain(value: object) -> object:
 def columns(*rows: tuple[str, str]) -> None:
     """Write pairs of a name and a value, one to a line; long values are not broken."""
     for name, value in rows:
-        results.print(f"  {name:<12} {value}")
+        results.print(f"  {name:<12} {escape(value)}")
 
 
-def short(hex_text: str, keep: int = 8) -> str:
-    """Give a long hex text's beginning and end."""
-    return hex_text if len(hex_text) <= 2 * keep + 2 else f"{hex_text[: keep + 2]}…{hex_text[-4:]}"
+def short(text: str, keep: int = 8) -> str:
+    """Give a long hex number's beginning and end; other texts as they are."""
+    is_long_hex = text.startswith("0x") and " " not in text and len(text) > 2 * keep + 2
+    return f"{text[: keep + 2]}…{text[-4:]}" if is_long_hex else text

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.output import notices
@@ -65,7 +66,7 @@ class RunProgress:
 
     def note(self, text: str) -> None:
         """Write a remark."""
-        notices.print(f"[yellow]note[/]  {text}")
+        notices.print(f"[yellow]note[/]  {escape(text)}")
 
     def stage(self, text: str) -> None:
         """Write what begins next."""

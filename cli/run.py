@@ -80,6 +80,10 @@ def demo(out: str, rounds: int | None, seed: int | None, as_json: bool) -> None:
     """Show the whole story: ten workers, four of them cheat; gate against plain mean; audit; pictures.
 
     Writes summary.json and pictures into the run's folder. Run it again to continue one that was stopped.
+
+    \b
+    hallmark demo
+    hallmark demo --seed 1 --out runs/demo-1
     """
     from cli.progress import RunProgress
     from trainer.demo import demonstrate, summary
@@ -107,17 +111,9 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
     Raises:
         ConfigError: An unknown key, a wrong type or range.
     """
-    import tomllib
+    from trainer.config import read_table, resolve_config
 
-    from trainer.config import resolve_config
-    from trainer.errors import ConfigError
-
-    table: dict[str, Any] = {}
-    if config_file is not None:
-        try:
-            table = tomllib.loads(config_file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"cannot read {config_file}: {error}") from error
+    table: dict[str, Any] = {} if config_file is None else read_table(config_file)
     places = {
         "inner_steps": ("inner", "steps"),
         "attack": ("attack", "name"),
@@ -152,7 +148,8 @@ def _list_attacks() -> None:
 def _print_demo(config: "RunConfig", result: "DemoResult") -> None:
     metric = result.rounds[-1].metric
     name = metric.name if metric else "metric"
-    table = Table(title=f"After {len(result.rounds)} rounds, 4 of {config.workers} workers cheating")
+    cheats = f"{len(config.malicious)} of {config.workers} workers cheating"
+    table = Table(title=f"After {len(result.rounds)} rounds, {cheats}")
     for column in ("merged by", name):
         table.add_column(column, justify="left" if column == "merged by" else "right")
     table.add_row("ledger gate", f"[green]{metric.value:.1%}[/]" if metric else "")
@@ -181,5 +178,6 @@ def _print_demo(config: "RunConfig", result: "DemoResult") -> None:
     results.print(f"Pictures: {', '.join(map(str, result.pictures))}")
     results.print(f"Numbers:  {result.summary}")
     results.print(
-        "Next:     hallmark explain 3:7   hallmark history 7   hallmark reputation   hallmark audit runs/demo"
+        "Next:     hallmark explain 3:7   hallmark history 7   hallmark reputation   "
+        f"hallmark audit {config.out}"
     )

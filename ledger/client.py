@@ -65,6 +65,7 @@ class LedgerState:
         commit_deadline: Unix seconds of the chain.
         seal_block: Block of the seal, 0 before.
         settled_at: Unix seconds of the chain, 0 before.
+        is_seed_fixed: Whether somebody has stored the seed.
         yardstick: 0 = none yet, else m + 1 (docs/spec/gate.md).
         presence: Bitmap of the members that have committed.
         parent_model: Model root of the last finalized round.
@@ -75,6 +76,7 @@ class LedgerState:
     commit_deadline: int
     seal_block: int
     settled_at: int
+    is_seed_fixed: bool
     yardstick: int
     presence: int
     parent_model: bytes
@@ -213,6 +215,7 @@ class LedgerClient:
             commit_deadline=int(raw[2]),
             seal_block=int(raw[4]),
             settled_at=int(raw[5]),
+            is_seed_fixed=bool(raw[6]),
             yardstick=int(raw[8]),
             presence=int(raw[9]),
             parent_model=bytes(raw[10]),
@@ -241,6 +244,16 @@ class LedgerClient:
         return ReputationView(
             int(ema), int(llr), int(accepted), int(refused), int(last_round), bool(is_banned)
         )
+
+    def is_seed_missed(self, state: LedgerState) -> bool:
+        """Tell whether a sealed round can only be voided: its seed is out of reach and nobody has stored it.
+
+        Args:
+            state: The state now.
+        """
+        last = state.seal_block + 1 + digests.BLOCKHASH_REACH
+        is_open = state.stage == Stage.SEALED and not state.is_seed_fixed
+        return is_open and self.node.block_number() >= last
 
     def seed_of(self, state: LedgerState, accumulator: bytes) -> bytes:
         """Compute the seed of a sealed round, waiting for the block it needs.

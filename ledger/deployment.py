@@ -169,7 +169,7 @@ class Deployer:
             self._fund(party.identity.address)
             self._join(registry, party)
         cohort = self._cohort(registry, parties)
-        deadline = self._node.timestamp() + facts.commit_window_s
+        deadline = self._node.next_timestamp() + facts.commit_window_s
         return self._contract(
             "ledger",
             "ContributionLedger",

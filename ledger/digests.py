@@ -21,6 +21,9 @@ SPEC_TAG = keccak(text="hallmark.spec.v1")
 
 NO_DIGEST = bytes(32)
 
+BLOCKHASH_REACH = 256
+"""The EVM knows the hashes of so many blocks back; a seed that is not drawn by then is missed."""
+
 
 class VoidReason(IntEnum):
     """Why a round was voided."""

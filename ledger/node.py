@@ -14,6 +14,7 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.exceptions import (
+    BlockNotFound,
     ContractLogicError,
     TimeExhausted,
     TransactionNotFound,
@@ -134,6 +135,21 @@ class Node:
     def timestamp(self) -> int:
         """Give the newest block's time in Unix seconds."""
         return int(self.block()["timestamp"])
+
+    def next_timestamp(self) -> int:
+        """Give the time, in Unix seconds, that a block mined now would have.
+
+        A chain that mines on demand may have been idle for hours: a deadline that is counted from its newest
+        block would be over before it is set.
+        """
+
+        def question() -> int:
+            try:
+                return int(self.web3.eth.get_block("pending")["timestamp"])
+            except BlockNotFound:
+                return 0  # public nodes need not have one; there the newest block is never old
+
+        return max(self._ask(question, "read the pending block"), self.timestamp())
 
     def code(self, address: str) -> bytes:
         """Give the code at an address; empty for an account without code."""

@@ -79,7 +79,7 @@ def local_operator(chain_id: int) -> LocalAccount:
     if chain_id != LOCAL_CHAIN_ID:
         raise InputError(
             f"chain id {chain_id} is not the local one ({LOCAL_CHAIN_ID}): well-known test keys are refused",
-            hint="pass --keystore FILE (keystore v3) or ETH_KEYSTORE",
+            hint="`hallmark deploy` takes --keystore FILE; `hallmark run` plays everybody: local chains only",
         )
     return _account(local_keys(0, 1)[0].to_bytes())
 

@@ -27,6 +27,13 @@ from trainer.fleet import RoundWork, WorkerUpdate
 from trainer.handin import update_file
 from trainer.reporting import TRANSACTIONS, Observer
 
+_VOID_REASONS = {
+    digests.VoidReason.NO_ANCHOR: "the guard handed in no anchor in time",
+    digests.VoidReason.SEED_MISSED: "the chain went on without it, and the block that its seed is made of "
+    "is out of the contract's reach",
+    digests.VoidReason.SETTLE_OVERDUE: "it was not settled in time",
+}
+
 
 class DisagreementError(TrainerError):
     """Chain and guard, or chain and folder, say different things; nothing was merged."""
@@ -92,7 +99,7 @@ class ChainRound:
         """
         state = self._client.state()
         if state.stage != Stage.OPEN:
-            return state.stage
+            return self._given_up_if_missed(state)
         done = set(self._committed()) if state.presence else set()
         batch = {
             index: self._signed(index, root, tokens, state)
@@ -100,7 +107,7 @@ class ChainRound:
             if index not in done
         }
         operator = self._parties.operator
-        if batch and self._client.node.timestamp() <= state.commit_deadline:
+        if batch and self._client.node.next_timestamp() <= state.commit_deadline:
             sent = self._client.commit_batch(operator, self.number, state.commit_deadline, batch)
             self.spend("commit", sent)
         if self._client.state().stage == Stage.OPEN:
@@ -108,6 +115,11 @@ class ChainRound:
             self._client.node.wait_until(state.commit_deadline + 1)
             self.spend("seal", self._client.seal(operator, self.number))
         return self._client.state().stage
+
+    def void_reason(self) -> str:
+        """Say in one sentence why the contract counts the round as void."""
+        voided = self.history().voided
+        return "" if voided is None else _VOID_REASONS[digests.VoidReason(voided.reason)]
 
     def seed(self) -> bytes:
         """Give the round's seed, waiting for the block after the seal.
@@ -200,6 +212,13 @@ class ChainRound:
     def spend(self, transaction: str, sent: Sent) -> None:
         """Book the gas of a transaction."""
         self.gas[transaction] += sent.gas
+
+    def _given_up_if_missed(self, state: LedgerState) -> Stage:
+        """Void a sealed round whose seed nobody can draw any more; give the stage afterwards."""
+        if not self._client.is_seed_missed(state):
+            return state.stage
+        self.spend("settle", self._client.void_round(self._parties.operator, self.number))
+        return self._client.state().stage
 
     def _committed(self) -> dict[int, bytes]:
         return {c.index: c.update_root for c in self.history().commitments}

@@ -10,7 +10,7 @@ from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispa
 from ledger.client import LedgerClient
 from ledger.deployment import ledger_address
 from ledger.node import Node
-from trainer.config import load_config
+from trainer.config import load_chain_config
 from trainer.errors import ConfigError
 from trainer.folder import RunFolder
 
@@ -97,11 +97,12 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
         raise ConfigError(
             f"{folder.path} is not the folder of a run", hint="`hallmark run --out DIR` makes one"
         )
-    config = load_config(folder.config)
-    rpc_url = target.rpc_url or config.chain.rpc_url
+    # Only where it was recorded: a folder from somebody else must not choose what is imported here.
+    config = load_chain_config(folder.config)
+    rpc_url = target.rpc_url or config.rpc_url
     if not rpc_url and not folder.chain.exists():
         raise ConfigError(f"{folder.path} holds no chain data; the run never started")
-    store = BlobStore(target.blobs or config.chain.blobs or str(folder.blobs))
+    store = BlobStore(target.blobs or config.blobs or str(folder.blobs))
     with open_node(rpc_url, folder.chain) as node:
         address = target.ledger or ledger_address(folder.deployment, node.chain_id)
         yield RecordedRun(LedgerClient(node, address), store)

@@ -153,11 +153,33 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: The file cannot be read, is no TOML, or does not describe a run.
     """
+    return resolve_config(read_table(path))
+
+
+def load_chain_config(path: Path) -> ChainConfig:
+    """Read only where a run was recorded: nothing that the file names is imported.
+
+    Raises:
+        ConfigError: The file cannot be read, is no TOML, or its `chain` is no such table.
+    """
+    table = read_table(path).get("chain", {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path}: chain must be a table, got {table!r}", key="chain")
+    return _decode(ChainConfig, table, "chain.")
+
+
+def read_table(path: Path) -> dict[str, object]:
+    """Read a TOML file as it is; resolve_config() makes a run of it.
+
+    Raises:
+        ConfigError: The file cannot be read, or is no TOML.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    return parse_config(text)
 
 
 def parse_config(text: str) -> RunConfig:

@@ -3,12 +3,12 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.audit import AuditReport, audit
 from trainer.chain_session import RunTarget, open_recorded_run
-from trainer.config import AttackConfig, RunConfig
+from trainer.config import RunConfig
 from trainer.folder import RunFolder, write_atomic
 from trainer.inspection import gas_per_contribution
 from trainer.pictures import draw_curves, draw_verdicts
@@ -171,8 +171,3 @@ def _draw(config: RunConfig, result: DemoResult) -> None:
     share = f"{len(config.malicious)} of {config.workers} workers: {config.attack.name}"
     draw_curves(result.pictures[0], metrics[-1].name, curves, f"{config.task}, {share}")
     draw_verdicts(result.pictures[1], result.rounds, config.malicious, "Verdicts recorded on the ledger")
-
-
-def demo_config(out: Path) -> RunConfig:
-    """Give the demonstration's run: four of ten workers send ten times the opposite."""
-    return replace(RunConfig(), out=str(out), attack=AttackConfig("sign_flip_x10", 0.4))

@@ -1,20 +1,30 @@
 """All trainers of a run in one process: honest workers, cheating workers, and the guard's anchor."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.attacks import Attack, AttackContext, CopiedRoot, Forged, ForgedBytes, attack_named
+from trainer.attacks import (
+    Attack,
+    AttackContext,
+    CopiedRoot,
+    Forged,
+    ForgedBytes,
+    PublicRecord,
+    attack_named,
+)
 from trainer.config import RunConfig
 from trainer.errors import CheckpointError, NumericError
 from trainer.quantise import Quantised, quantise
-from trainer.randomness import derive_seed, numpy_generator
-from trainer.tasks import ROOT, Metric, Task, TaskSetup, load_task
-from trainer.worker import FlatModel, FloatArray, ParameterShapes, Worker, evaluate
+from trainer.randomness import derive_seed, numpy_generator, torch_generator
+from trainer.tasks import ROOT, Metric, PoisonTest, Task, TaskSetup, load_task
+from trainer.worker import FlatModel, FloatArray, ParameterShapes, Worker, evaluate, single_thread
+
+PROBE_SAMPLES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +94,76 @@ class Fleet:
         self._residuals: dict[int, FloatArray] = {}
         self._memories: dict[int, dict[str, FloatArray]] = {worker.owner: {} for worker in self._cheats}
 
-    def train_round(self, round_number: int, theta: FloatArray, known_seed: bytes | None = None) -> RoundWork:
+    def train_round(
+        self,
+        round_number: int,
+        theta: FloatArray,
+        known_seed: bytes | None = None,
+        record: PublicRecord | None = None,
+        projection: FloatArray | None = None,
+    ) -> RoundWork:
         """Let everybody train from theta and hand in an update.
 
         Args:
             round_number: The round, >= 1; every round has its own random draws.
             theta: The model, float32 [d].
             known_seed: The last round's challenge, for attackers who aim at it; None in the first round.
+            record: What the last round left for all to read, for attackers who feel their way.
+            projection: The fixed public projection of the defence, if it has one.
 
         Returns:
             The updates in cohort order, and the anchor.
         """
         honest = self._train(self._honest, round_number, theta)
         done = {owner: self._honest_update(owner, gradient) for owner, gradient in honest.items()}
-        for owner, own in self._train(self._cheats, round_number, theta).items():
-            if self._attack is None:
-                break
-            context = AttackContext(
-                worker=owner,
-                round_number=round_number,
-                own=own,
-                honest=honest,
-                known_seed=known_seed,
-                memory=self._memories[owner],
-                rng=numpy_generator("attack", self.config.seed, owner, round_number),
-            )
-            done[owner] = self._forged_update(self._attack, context, done)
+        if self._attack is not None:
+            peers = self._poisoned(self._attack, round_number, theta)
+            for owner, own in peers.items():
+                context = AttackContext(
+                    worker=owner,
+                    round_number=round_number,
+                    own=own,
+                    honest=honest,
+                    known_seed=known_seed,
+                    memory=self._memories[owner],
+                    rng=numpy_generator("attack", self.config.seed, owner, round_number),
+                    peers=peers,
+                    record=record,
+                    projection=projection,
+                )
+                done[owner] = self._forged_update(self._attack, context, done)
         for owner, gradient in self._train(self._guard, round_number, theta).items():
             done[owner] = self._honest_update(owner, gradient)
         anchor = done.pop(ROOT, None)
         present = [done[owner] for owner in sorted(done)]
         return RoundWork(tuple(update for update in present if update is not None), anchor)
+
+    def root_loss(self, round_number: int) -> Callable[[FloatArray], float]:
+        """Give the loss probe of a round: from parameters, float32 [d], to their loss on trusted samples.
+
+        Args:
+            round_number: The round; every round draws 128 samples of its own, with replacement.
+        """
+        generator = torch_generator("root loss", self.config.seed, round_number)
+        batch = self.task.sample(ROOT, PROBE_SAMPLES, generator)
+
+        def loss(theta: FloatArray) -> float:
+            self._model.load(theta)
+            self._model.module.eval()
+            with single_thread(), torch.no_grad():
+                return float(self.task.loss(self._model.module, batch))
+
+        return loss
+
+    def poison_success(self, theta: FloatArray) -> float | None:
+        """Test whether the configured attack's poison took; None if it has no wish that could be tested."""
+        attack = attack_named(self.config.attack.name)
+        if attack is None or attack.poisons is None or not isinstance(self.task, PoisonTest):
+            return None
+        self._model.load(theta)
+        self._model.module.eval()
+        with single_thread():
+            return self.task.poison_success(self._model.module, attack.poisons)
 
     def evaluate(self, theta: FloatArray) -> Metric:
         """Test the model theta, float32 [d], on the task's held-out data."""
@@ -153,7 +202,7 @@ class Fleet:
                 self._residuals[owner] = self._vector(residual, f"residual.{owner}")
         for owner in self._memories:
             found = _take(rest, f"memory.{owner}.")
-            self._memories[owner] = {name: self._vector(found[name], name) for name in found}
+            self._memories[owner] = {name: _remembered(found[name], name) for name in found}
         if rest:
             raise CheckpointError(f"stored state that this fleet has no place for: {sorted(rest)[0]!r}")
 
@@ -179,6 +228,14 @@ class Fleet:
         for trainer in trainers:
             with contextlib.suppress(NumericError):
                 gradients[trainer.owner] = trainer.train(round_number, theta)
+        return gradients
+
+    def _poisoned(self, attack: Attack, round_number: int, theta: FloatArray) -> dict[int, FloatArray]:
+        """Give what training gave each attacker, from the model that it chose to start from."""
+        gradients: dict[int, FloatArray] = {}
+        for trainer in self._cheats:
+            parent = attack.parent(round_number, theta, self._memories[trainer.owner])
+            gradients |= self._train([trainer], round_number, parent)
         return gradients
 
     def _honest_update(self, owner: int, gradient: FloatArray) -> WorkerUpdate | None:
@@ -212,6 +269,13 @@ def _quantised(gradient: FloatArray, residual: FloatArray | None = None) -> Quan
         return quantise(gradient, residual)
     except NumericError:
         return None
+
+
+def _remembered(tensor: torch.Tensor, name: str) -> FloatArray:
+    if tensor.dtype != torch.float32:
+        raise CheckpointError(f"stored {name} is {tensor.dtype}, not float32")
+    copied: FloatArray = tensor.numpy().copy()
+    return copied
 
 
 def _take(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

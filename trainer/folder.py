@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import TrainerError
+from trainer.errors import InputError, TrainerError
 
 
 class FolderBusyError(TrainerError):
@@ -74,9 +74,14 @@ class RunFolder:
 
         Raises:
             FolderBusyError: Another process holds it.
+            InputError: It is no folder that this process can write to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+") as handle:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise InputError(f"cannot use {self.path} as a run's folder: {error.strerror}") from error
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

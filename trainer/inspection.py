@@ -43,13 +43,13 @@ class Verdict:
         round: The round.
         index: Cohort index.
         worker: Identity.
-        outcome: "approved", "refused", "absent", "waiting" or "void".
+        outcome: "approved", "refused", "absent", "waiting", "void"; "anchor" for the guard.
         reason: One sentence.
         status: What the guard posted: "committed", "unavailable", "malformed", "absent".
         score: SCS in [-256, 256], None unless committed and settled.
         yardstick: m after the round, in 1/256; None before there is one.
-        evidence_before: In 1/1024 nat.
-        evidence_after: In 1/1024 nat.
+        evidence_before: In 1/1024 nat; None unless the round is settled, and for the guard.
+        evidence_after: The same, after the round.
         norm2: Posted sum of squares, None unless committed and settled.
         exponent: Posted exponent, None unless committed and settled.
         weight_q32: Merge weight in 1/2**32.
@@ -71,8 +71,8 @@ class Verdict:
     status: str
     score: int | None
     yardstick: int | None
-    evidence_before: int
-    evidence_after: int
+    evidence_before: int | None
+    evidence_after: int | None
     norm2: int | None
     exponent: int | None
     weight_q32: int
@@ -215,7 +215,8 @@ def refusal_reason(parameters: GateParameters, decision: Decision, index: int) -
         limit = _nats(parameters.accept_below)
         return f"the evidence against it is {_nats(llr)} nats; from {limit} on a contribution is refused"
     if not is_alive(parameters, worker.reading, evidence.anchor):
-        return "its norm is less than a sixteenth of the anchor's, or zero"
+        part = parameters.alive_factor**0.5
+        return f"its norm is zero, or less than 1/{part:g} of the anchor's"
     return f"its score is {score}, and the evidence against it, {_nats(llr)} nats, is low enough"
 
 
@@ -227,7 +228,7 @@ def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
     outcome, reason = _outcome(parameters, judged, commitment, index, is_guard=is_guard)
     worker = decision.evidence.workers[index] if decision and not is_guard else None
     reading = worker.reading if worker else (decision.evidence.anchor if decision else None)
-    before = after = 0
+    before = after = None
     weight = decision.weights.anchor if decision and is_guard else 0
     if decision and not is_guard:
         before = unpack_lanes(decision.evidence.lane_words, client.facts.guard_index)[index].llr

@@ -62,10 +62,14 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
                 f"{folder.path} holds a run with another configuration",
                 hint="choose another --out, or remove the folder to start over",
             )
-        folder.write_config(config.to_toml())
+        if not folder.config.exists():
+            folder.write_config(config.to_toml())
         observer.phase(0, "deploying")
         with open_node(config.chain.rpc_url, folder.chain) as node:
-            return LedgerRun(config, folder, node, observer).play()
+            opened = LedgerRun(config, folder, node, observer)
+            # Only now: a wrong --rpc-url must not make an old run point to a chain that it is not on.
+            folder.write_config(config.to_toml())
+            return opened.play()
 
 
 class LedgerRun:
@@ -94,9 +98,12 @@ class LedgerRun:
         self._opened_block = 0
         self._voided: frozenset[int] = frozenset()
         self._untold: list[RoundReport] = []
+        if not config.chain.blobs:
+            self._store.remove_leftovers()  # a store of our own: nobody else is writing
         initial = encode_model(Model(self._theta, self._momentum, self._shape))
         self._store.put(self._root, initial, BlobKind.MODEL)
         self._client = LedgerClient(node, self._deploy(node))
+        self._check_ledger()
         self._gate = GateState.start(config.workers)
         self._resume()
 
@@ -112,7 +119,7 @@ class LedgerRun:
 
     def _deploy(self, node: Node) -> str:
         facts = RunFacts(
-            run=int(self._config.train_digest[:16], 16),
+            run=self._run_id,
             initial_model=self._root,
             shape_digest=self._shape,
             length=len(self._theta),
@@ -123,6 +130,19 @@ class LedgerRun:
             journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
         deployer = Deployer(node, self._parties.operator, journal)
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
+
+    def _check_ledger(self) -> None:
+        """Refuse another run's ledger: contracts have the same addresses on every fresh local chain."""
+        facts = self._client.facts
+        if (facts.run, facts.shape_digest) != (self._run_id, self._shape):
+            raise ConfigError(
+                f"the ledger at {self._client.address} belongs to another run",
+                hint="is this the chain that the run was begun on? check --rpc-url and ETH_RPC_URL",
+            )
+
+    @property
+    def _run_id(self) -> int:
+        return int(self._config.train_digest[:16], 16)
 
     def _resume(self) -> None:
         found = load_latest(self._folder.checkpoints, self._config.train_digest)
@@ -235,7 +255,7 @@ class LedgerRun:
         """Open the next round unless `finalize` has done so; give the gas."""
         if self._client.state().stage != Stage.IDLE:
             return 0
-        deadline = self._client.node.timestamp() + COMMIT_WINDOW_S
+        deadline = self._client.node.next_timestamp() + COMMIT_WINDOW_S
         opened = self._client.open_round(self._parties.operator, deadline)
         self._opened_block = opened.block
         return opened.gas
@@ -278,14 +298,14 @@ class LedgerRun:
         digest = keccak(decision.weights.preimage(self._client.facts.run, current.number))
         # The last round that is asked for opens no next one; a longer run opens it later.
         has_next = current.number < self._config.rounds
-        deadline = node.timestamp() + COMMIT_WINDOW_S if has_next else 0
+        deadline = node.next_timestamp() + COMMIT_WINDOW_S if has_next else 0
         sent = self._client.finalize(self._parties.operator, current.number, self._root, digest, deadline)
         self._opened_block = sent.block
         current.spend("finalize", sent)
 
     def _void(self, current: ChainRound, seconds: dict[str, float]) -> RoundReport:
-        """Record a round without an anchor: the contract has voided it and nothing changes."""
-        self._observer.note(f"round {current.number} is void: the guard handed in no anchor")
+        """Record a round that the contract has voided: nothing changes."""
+        self._observer.note(f"round {current.number} is void: {current.void_reason()}")
         self._done = current.number
         self._save()
         return self._void_report(current, seconds)

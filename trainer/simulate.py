@@ -1,32 +1,40 @@
 """A run without a chain: the same training, gate and merge, in one loop that can be read in one sitting.
 
 The challenge of a round is drawn from the run's seed instead of a block hash; everything else that decides is
-the same integers and the same code as on the chain. Meant for baselines, research and tests.
+the same integers and the same code as on the chain. Meant for baselines, research and tests. What decides is
+a gate policy of trainer.defences; the training before it is the same for all of them.
 """
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from guard.gate import ABSENT, MALFORMED, Reading, Status, WorkerEvidence, bitmap
-from guard.settlement import Settlement
-from guard.signs import ROW_VALUES, SeedSigns
-from guard.sketch import Sketch
-from guard.state import GateState
+from guard.gate import Status
 from guard.weights import MergeWeights
+from trainer.attacks import PublicRecord
 from trainer.config import RunConfig
-from trainer.errors import NumericError
-from trainer.fleet import Fleet, RoundWork, WorkerUpdate
+from trainer.defences import PolicySetup, RoundView, Ruling, defence_named
+from trainer.defences.hallmark import is_malformed, read_update
+from trainer.fleet import Fleet, RoundWork
 from trainer.merge import Weighted, merge
+from trainer.quantise import dequantise
 from trainer.tasks import Metric
 from trainer.worker import FloatArray
 
-Defence = Literal["gate", "mean", "honest_only"]
+__all__ = [
+    "Defence",
+    "SimulatedRound",
+    "SimulationResult",
+    "challenge_seed",
+    "merge_terms",
+    "read_update",
+    "simulate",
+]
 
-Q32 = 1 << 32
+Defence = str
+"""Name of a gate policy, see trainer.defences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class SimulatedRound:
         statuses: Per worker; ABSENT also for one whose training diverged.
         approved: Per worker: whether its update was merged.
         banned: Per worker: whether it was banned after the round.
-        scores: Per worker: SCS, None unless committed under a gate.
+        scores: Per worker: SCS, None unless committed under a gate that publishes scores.
         llrs: Per worker: evidence after the round, in 1/1024 nat; 0 without a gate.
         yardstick: The yardstick word after the round; 0 without a gate.
     """
@@ -63,12 +71,14 @@ class SimulationResult:
         defence: What decided.
         rounds: One entry per round.
         theta: The final parameters, float32 [d].
+        poison_success: Share of the attacker's wishes that the final model fulfils; None if it has none.
     """
 
     config: RunConfig
     defence: Defence
     rounds: tuple[SimulatedRound, ...]
     theta: FloatArray
+    poison_success: float | None = None
 
     @property
     def final(self) -> Metric:
@@ -99,7 +109,7 @@ class SimulationResult:
 
 def simulate(
     config: RunConfig,
-    defence: Defence = "gate",
+    defence: Defence = "hallmark",
     *,
     seed_leaks: bool = False,
     on_round: Callable[[SimulatedRound], None] | None = None,
@@ -108,9 +118,9 @@ def simulate(
 
     Args:
         config: The run.
-        defence: "gate": guard, verdicts and weights as on the chain. "mean": the plain mean of all that is
-            well-formed, no anchor. "honest_only": the plain mean of the honest workers, the oracle that knows
-            who cheats.
+        defence: What decides: a name of trainer.defences. "hallmark": guard, verdicts and weights as on the
+            chain. "mean": the plain mean of all that is well-formed, no anchor. "honest_only": the plain mean
+            of the honest workers, the reference that knows who cheats.
         seed_leaks: Attackers know the round's challenge before they commit, as if the projection were fixed.
         on_round: Called after each round, for progress.
 
@@ -119,28 +129,30 @@ def simulate(
 
     Raises:
         TaskError: The task cannot be set up.
+        ConfigError: There is no such defence.
         NumericError: The guard's own training diverged.
     """
-    fleet = Fleet(config, with_attackers=defence != "honest_only", with_guard=defence == "gate")
-    referee = _Gate(config) if defence == "gate" else _PlainMean(config)
+    policy_type = defence_named(defence)
+    fleet = Fleet(config, with_attackers=policy_type.sees_attackers, with_guard=policy_type.uses_root)
+    policy = policy_type(PolicySetup(config.workers, len(fleet.theta), config.gate))
     theta, momentum = fleet.theta, np.zeros_like(fleet.theta)
     rounds: list[SimulatedRound] = []
+    record: PublicRecord | None = None
     for round_number in range(1, config.rounds + 1):
         seed = challenge_seed(config.seed, round_number)
         last_seed = challenge_seed(config.seed, round_number - 1) if round_number > 1 else None
-        work = fleet.train_round(round_number, theta, known_seed=seed if seed_leaks else last_seed)
-        ruling = referee.rule(round_number, work, seed)
-        theta, momentum = merge(
-            theta,
-            momentum,
-            merge_terms(work, ruling.weights),
-            outer_lr_micro=config.gate.outer_lr_micro,
-            outer_momentum_micro=config.gate.outer_momentum_micro,
+        work = fleet.train_round(
+            round_number, theta, seed if seed_leaks else last_seed, record, policy.projection()
         )
-        rounds.append(_record(round_number, fleet.evaluate(theta), ruling))
+        view = _view(fleet, work, round_number, seed, theta)
+        # Without any well-formed update there is nothing to decide, except for a gate that keeps a record.
+        ruling = policy.rule(view) if view.indices or policy.uses_root else Ruling(None, frozenset())
+        theta, momentum = _outer_step(config, theta, momentum, work, ruling)
+        rounds.append(_record(round_number, fleet.evaluate(theta), work, ruling, config.workers))
+        record = _published(ruling)
         if on_round is not None:
             on_round(rounds[-1])
-    return SimulationResult(config, defence, tuple(rounds), theta)
+    return SimulationResult(config, defence, tuple(rounds), theta, fleet.poison_success(theta))
 
 
 def challenge_seed(run_seed: int, round_number: int) -> bytes:
@@ -168,97 +180,60 @@ def merge_terms(work: RoundWork, weights: MergeWeights) -> list[Weighted]:
     return terms
 
 
-def read_update(update: WorkerUpdate, signs: SeedSigns) -> WorkerEvidence:
-    """Give the status and the reading that the guard would post for this update.
-
-    Args:
-        update: What was handed in.
-        signs: The round's signs.
-
-    Returns:
-        MALFORMED for a copied root (the header under it names another worker) and for a value of -128;
-        otherwise word, norm and exponent.
-    """
-    rows = np.zeros(-(-len(update.values) // ROW_VALUES) * ROW_VALUES, dtype=np.int8)
-    rows[: len(update.values)] = update.values
-    sketch = Sketch(signs)
-    sketch.update(rows)
-    if update.copies is not None or sketch.has_minus_128:
-        return MALFORMED
-    return WorkerEvidence(Status.COMMITTED, Reading(sketch.code(), sketch.norm2, update.exponent))
+def _view(fleet: Fleet, work: RoundWork, round_number: int, seed: bytes, theta: FloatArray) -> RoundView:
+    sound = [update for update in work.updates if not is_malformed(update)]
+    stack = np.empty((len(sound), len(theta)), dtype=np.float32)
+    for row, update in enumerate(sound):
+        stack[row] = dequantise(update.values, update.exponent)
+    anchor = None if work.anchor is None else dequantise(work.anchor.values, work.anchor.exponent)
+    return RoundView(
+        round_number=round_number,
+        seed=seed,
+        indices=tuple(update.worker for update in sound),
+        updates=stack,
+        anchor=anchor,
+        theta=theta,
+        root_loss=lambda parameters: fleet.root_loss(round_number)(parameters),
+        work=work,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ruling:
-    """What a referee decided on one round."""
-
-    evidence: tuple[WorkerEvidence, ...]
-    approved: int
-    weights: MergeWeights
-    banned: int = 0
-    scores: tuple[int | None, ...] = ()
-    llrs: tuple[int, ...] = ()
-    yardstick: int = 0
-
-
-class _Gate:
-    """The guard, with what it carries from round to round."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self._config = config
-        self._state = GateState.start(config.workers)
-
-    def rule(self, round_number: int, work: RoundWork, seed: bytes) -> _Ruling:
-        parameters = self._config.gate
-        signs = SeedSigns(seed)
-        anchor = None if work.anchor is None else read_update(work.anchor, signs).reading
-        if anchor is None:
-            raise NumericError(f"the guard has no anchor in round {round_number}: its training diverged")
-        draft = Settlement(anchor, 0, _cohort(self._config, work, signs))
-        settlement = replace(draft, median=self._state.median(parameters, draft))
-        decision = self._state.decide(parameters, round_number, settlement)
-        self._state = decision.after
-        llrs = tuple(lane.llr for lane in decision.verdict.lanes)
-        return _Ruling(
-            evidence=settlement.workers,
-            approved=decision.verdict.approved,
-            weights=decision.weights,
-            banned=bitmap([llr >= parameters.ban_from for llr in llrs]),
-            scores=decision.verdict.scores,
-            llrs=llrs,
-            yardstick=decision.verdict.yardstick,
-        )
+def _outer_step(
+    config: RunConfig, theta: FloatArray, momentum: FloatArray, work: RoundWork, ruling: Ruling
+) -> tuple[FloatArray, FloatArray]:
+    """Take the outer step: the exact merge for integer weights, the same arithmetic for any other step."""
+    micro = config.gate.outer_lr_micro, config.gate.outer_momentum_micro
+    if isinstance(ruling.step, MergeWeights):
+        terms = merge_terms(work, ruling.step)
+        return merge(theta, momentum, terms, outer_lr_micro=micro[0], outer_momentum_micro=micro[1])
+    if ruling.step is None:
+        return theta, momentum
+    lr, mu = (np.float32(value / 1e6) for value in micro)
+    with np.errstate(over="ignore", invalid="ignore"):
+        v = (mu * momentum + ruling.step).astype(np.float32)
+        return (theta - lr * (ruling.step + mu * v)).astype(np.float32), v
 
 
-class _PlainMean:
-    """No guard: every well-formed update counts the same."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self._config = config
-
-    def rule(self, round_number: int, work: RoundWork, seed: bytes) -> _Ruling:  # noqa: ARG002
-        workers = _cohort(self._config, work, SeedSigns(seed))
-        indices = tuple(i for i, worker in enumerate(workers) if worker.status == Status.COMMITTED)
-        weights = MergeWeights(indices, (Q32 // max(1, len(indices)),) * len(indices), 0)
-        return _Ruling(workers, bitmap([i in indices for i in range(len(workers))]), weights)
+def _published(ruling: Ruling) -> PublicRecord | None:
+    """Give what attackers can read on the ledger, None if this policy keeps none."""
+    if not ruling.llrs:
+        return None
+    return PublicRecord(ruling.scores, ruling.llrs, max(0, ruling.yardstick - 1) / 256)
 
 
-def _cohort(config: RunConfig, work: RoundWork, signs: SeedSigns) -> tuple[WorkerEvidence, ...]:
-    evidence = [ABSENT] * config.workers
+def _record(
+    round_number: int, metric: Metric, work: RoundWork, ruling: Ruling, workers: int
+) -> SimulatedRound:
+    statuses = [Status.ABSENT] * workers
     for update in work.updates:
-        evidence[update.worker] = read_update(update, signs)
-    return tuple(evidence)
-
-
-def _record(round_number: int, metric: Metric, ruling: _Ruling) -> SimulatedRound:
-    count = len(ruling.evidence)
+        statuses[update.worker] = Status.MALFORMED if is_malformed(update) else Status.COMMITTED
     return SimulatedRound(
         round_number=round_number,
         metric=metric,
-        statuses=tuple(worker.status for worker in ruling.evidence),
-        approved=tuple(bool(ruling.approved >> i & 1) for i in range(count)),
-        banned=tuple(bool(ruling.banned >> i & 1) for i in range(count)),
-        scores=ruling.scores or (None,) * count,
-        llrs=ruling.llrs or (0,) * count,
+        statuses=tuple(statuses),
+        approved=tuple(i in ruling.accepted for i in range(workers)),
+        banned=tuple(i in ruling.banned for i in range(workers)),
+        scores=tuple(ruling.scores.get(i) for i in range(workers)),
+        llrs=tuple(ruling.llrs.get(i, 0) for i in range(workers)),
         yardstick=ruling.yardstick,
     )

@@ -54,6 +54,7 @@ class FlatModel:
     Attributes:
         module: The torch module.
         vector: All parameters, float32 [d]; writing to it changes the module.
+        gradient: The gradients of all parameters, float32 [d].
         shapes: Name and dimensions of each parameter, in order.
 
     Raises:
@@ -69,12 +70,13 @@ class FlatModel:
         self.module = module
         self.shapes: ParameterShapes = tuple((name, tuple(p.shape)) for name, p in parameters.items())
         self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters.values()]))
-        self.vector.grad = torch.zeros_like(self.vector)
+        self.gradient = torch.zeros_like(self.vector, requires_grad=False)
+        self.vector.grad = self.gradient
         start = 0
         for p in parameters.values():
             part = slice(start, start + p.numel())
             p.data = self.vector.data[part].view(p.shape)
-            p.grad = self.vector.grad[part].view(p.shape)
+            p.grad = self.gradient[part].view(p.shape)
             start += p.numel()
 
     def load(self, theta: FloatArray) -> None:
@@ -154,7 +156,7 @@ class Worker:
 
     def state_tensors(self) -> dict[str, torch.Tensor]:
         """Give the inner optimiser's state: empty at first, then `exp_avg`, `exp_avg_sq` and `step`."""
-        return {name: value.clone() for name, value in self._optimiser.state[self._model.vector].items()}
+        return self._optimiser.state()
 
     def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take over a state that state_tensors() gave.
@@ -169,33 +171,62 @@ class Worker:
         expected = {"exp_avg": shape, "exp_avg_sq": shape, "step": torch.Size([])}
         if {name: value.shape for name, value in tensors.items()} != expected:
             raise CheckpointError(f"worker {self.owner}: the stored optimiser state does not fit the model")
-        self._optimiser.state[self._model.vector] = {name: value.clone() for name, value in tensors.items()}
+        self._optimiser.load(tensors)
 
     def _step(self, generator: torch.Generator) -> None:
         batch = self._task.sample(self.owner, self._inner.batch_size, generator)
         if self.poison is not None:
             batch = self._task.poison(batch, self.poison, generator)
-        self._optimiser.zero_grad(set_to_none=False)
-        self._optimiser.param_groups[0]["lr"] = self._inner.lr * self._warmth()
+        self._model.gradient.zero_()
         self._task.loss(self._model.module, batch).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._model.vector, self._inner.grad_clip)
-        self._optimiser.step()
-
-    def _warmth(self) -> float:
-        """Give the factor in (0, 1] by which the next step's learning rate is still held back."""
-        state = self._optimiser.state[self._model.vector]
-        done = int(state["step"]) if state else 0
-        return min(1.0, (done + 1) / (self._inner.warmup_steps + 1))
+        # Over the first steps the learning rate is still held back.
+        warmth = min(1.0, (self._optimiser.steps + 1) / (self._inner.warmup_steps + 1))
+        self._optimiser.step(self._inner.lr * warmth)
 
     def _restart(self) -> None:
-        inner = self._inner
-        self._optimiser = torch.optim.AdamW(
-            [self._model.vector],
-            lr=inner.lr,
-            betas=(inner.beta1, inner.beta2),
-            weight_decay=inner.weight_decay,
-            foreach=False,
-        )
+        self._optimiser = _AdamW(self._model, self._inner)
+
+
+class _AdamW:
+    """AdamW with a clipped gradient, the same bytes as torch.optim.AdamW after clip_grad_norm_.
+
+    Those two (foreach=False) spend more time on their generality than a small model needs for its whole step.
+    """
+
+    def __init__(self, model: FlatModel, inner: InnerConfig) -> None:
+        self._model, self._inner = model, inner
+        self.steps = 0
+        self.mean = torch.zeros_like(model.gradient)
+        self.square = torch.zeros_like(model.gradient)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Clip the gradient and change the parameters."""
+        inner, gradient, parameters = self._inner, self._model.gradient, self._model.vector
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_(torch.clamp(inner.grad_clip / (norm + 1e-6), max=1.0))
+        self.steps += 1
+        parameters.mul_(1 - lr * inner.weight_decay)
+        self.mean.lerp_(gradient, 1 - inner.beta1)
+        self.square.mul_(inner.beta2).addcmul_(gradient, gradient, value=1 - inner.beta2)
+        bias1, bias2 = 1 - inner.beta1**self.steps, 1 - inner.beta2**self.steps
+        denominator = (self.square.sqrt() / bias2**0.5).add_(1e-8)
+        parameters.addcdiv_(self.mean, denominator, value=-(lr / bias1))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Give a copy of the state under torch's names; nothing before the first step."""
+        if not self.steps:
+            return {}
+        return {
+            "step": torch.tensor(float(self.steps)),
+            "exp_avg": self.mean.clone(),
+            "exp_avg_sq": self.square.clone(),
+        }
+
+    def load(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over a state."""
+        self.steps = int(state["step"])
+        self.mean, self.square = state["exp_avg"].clone(), state["exp_avg_sq"].clone()
 
 
 def evaluate(task: Task, model: FlatModel, theta: FloatArray) -> Metric:

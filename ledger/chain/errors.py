@@ -221,6 +221,6 @@ class PublicAddressError(ChainInputError):
     def __init__(self, host: str) -> None:
         super().__init__(
             f"{host} is not a loopback address; anyone who reaches it could spend the local accounts",
-            hint="listen on 127.0.0.1, or allow public access explicitly",
+            hint="listen on 127.0.0.1, or allow public access explicitly (--public)",
         )
         self.host = host

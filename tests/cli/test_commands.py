@@ -187,6 +187,39 @@ def test_audit_where_there_is_no_run_is_a_config_error(call: Call, tmp_path: Pat
     assert "not the folder of a run" in called.err
 
 
+def test_audit_by_address_without_blobs_is_usage(call: Call) -> None:
+    called = call("audit", "--rpc-url", "http://127.0.0.1:1", "--ledger", "0x" + "11" * 20)
+    assert called.code == ExitCode.USAGE
+    assert "--blobs" in called.err
+
+
+def test_rpc_url_alone_does_not_say_which_run(call: Call) -> None:
+    called = call("reputation", "--rpc-url", "http://127.0.0.1:1")
+    assert called.code == ExitCode.USAGE
+    assert "--ledger" in called.err
+
+
+def test_rpc_url_ranks_above_the_folder_but_its_variable_does_not(
+    call: Call, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("reputation", "--run", str(run_folder), "--rpc-url", "foo").code == ExitCode.KEY_OR_CONFIG
+    monkeypatch.setenv("ETH_RPC_URL", "foo")
+    assert call("reputation", "--run", str(run_folder)).code == ExitCode.OK
+
+
+def test_tables_in_a_pipe_have_whole_addresses(call: Call, run_folder: Path) -> None:
+    rows = call("reputation", "--run", str(run_folder), "--json").json
+    assert isinstance(rows, list)
+    assert all(row["worker"] in call("reputation", "--run", str(run_folder)).out for row in rows)
+
+
+def test_run_into_a_file_is_a_clear_error(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    called = call("run", *TINY, "--out", str(tmp_path / "file"))
+    assert called.code == ExitCode.KEY_OR_CONFIG
+    assert called.err.splitlines()[-1].startswith("error: cannot use ")
+
+
 def test_misspelt_config_key_names_the_right_one(call: Call, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text("wokers = 4\n")

@@ -28,9 +28,9 @@ from tests.contracts.model import (
     Posting,
     gate,
     judged,
-    upper_median,
     pack_lanes,
     present_workers,
+    upper_median,
 )
 
 ARTIFACTS = Path(__file__).parents[2] / "contracts" / "artifacts"

@@ -14,10 +14,10 @@ from tests.contracts.model import (
     Posting,
     gate,
     judged,
-    upper_median,
     pack_lanes,
     present_workers,
     unpack_lanes,
+    upper_median,
 )
 from tests.contracts.support import Run, TestChain, with_median
 

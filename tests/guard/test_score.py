@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.errors import RangeError
-from guard.score import is_upper_median, upper_median, score
+from guard.score import is_upper_median, score, upper_median
 from guard.spec import gate as spec
 from tests.guard.strategies import words
 from tests.vectors.load import Case, section

@@ -18,11 +18,16 @@ import trainer.run as run_module
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain, LogicalClock
 from ledger.deployment import DeploymentError, Journal
+from ledger.digests import BLOCKHASH_REACH, VoidReason
 from ledger.node import Node
 from tests.trainer.eventful import ROUNDS, make_eventful
 from tests.trainer.recorded import Recorded, record, reopen
 from tests.trainer.toys import tiny_run
+from trainer.audit import audit
 from trainer.chain_round import ChainRound, DisagreementError
+from trainer.chain_session import RunTarget, open_recorded_run
+from trainer.config import load_config
+from trainer.errors import ConfigError
 from trainer.folder import RunFolder
 from trainer.reporting import RoundReport, SilentObserver
 from trainer.run import run
@@ -30,6 +35,10 @@ from trainer.run import run
 
 class Killed(BaseException):
     """Stands for kill -9: nothing in the product may catch it."""
+
+
+def die(*_: object) -> None:
+    raise Killed
 
 
 class Killer:
@@ -141,10 +150,6 @@ def test_run_resumed_after_the_deadline_leaves_the_round_void_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
-
-    def die(*_: object) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(ChainRound, "commit", die)
         with pytest.raises(Killed):
@@ -158,6 +163,59 @@ def test_run_resumed_after_the_deadline_leaves_the_round_void_and_goes_on(
         report = recorded.audit()
         assert report.ok, report.differences
         assert (report.checked.rounds, report.checked.models) == (2, 2)
+
+
+def test_run_resumed_on_a_chain_that_was_idle_past_the_deadline_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainRound, "commit", die)
+        with pytest.raises(Killed):
+            run(config, SilentObserver())
+    with EmbeddedChain.open(RunFolder(Path(config.out)).chain, clock=LogicalClock()) as chain:
+        chain.skip_time(10_000)  # no block: only the next one will show how late it is
+    assert [report.metric is None for report in run(config, SilentObserver())] == [True, False]
+
+
+def test_round_whose_seed_was_missed_is_voided_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainRound, "settle", die)
+        with pytest.raises(Killed):
+            run(config, SilentObserver())
+    with EmbeddedChain.open(RunFolder(Path(config.out)).chain, clock=LogicalClock()) as chain:
+        for _ in range(BLOCKHASH_REACH + 1):
+            chain.mine()
+    assert [report.metric is None for report in run(config, SilentObserver())] == [True, False]
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        assert recorded.histories[0].voided is not None
+        assert recorded.histories[0].voided.reason == VoidReason.SEED_MISSED
+        assert recorded.audit().ok
+
+
+def test_ledger_of_another_run_is_refused_and_the_folder_stays_as_it_was(tmp_path: Path) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=1)
+    run(config, SilentObserver())
+    other = tiny_run(out=str(tmp_path / "other"), workers=2, rounds=1, seed=5)
+    run(other, SilentObserver())
+    # The same addresses on another chain: what --rpc-url to the wrong local chain comes to.
+    shutil.rmtree(tmp_path / "run" / "chain")
+    shutil.copytree(tmp_path / "other" / "chain", tmp_path / "run" / "chain")
+    with pytest.raises(ConfigError, match="belongs to another run"):
+        run(tiny_run(out=str(tmp_path / "run"), workers=2, rounds=3), SilentObserver())
+    assert load_config(RunFolder(tmp_path / "run").config).rounds == 1
+
+
+def test_recorded_run_is_read_without_importing_what_its_configuration_names(tmp_path: Path) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=1)
+    run(config, SilentObserver())
+    path = RunFolder(Path(config.out)).config
+    path.write_text(path.read_text().replace(f'"{config.task}"', '"nobody.has.this:task"'))
+    with open_recorded_run(RunTarget(Path(config.out))) as recorded:
+        assert audit(recorded.client.node, recorded.client.address, recorded.store).ok
 
 
 def test_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:

@@ -58,14 +58,14 @@ def test_digits_test_root_and_shards_are_disjoint_and_complete(split: str) -> No
     parts = [task.test_indices, *task.shards.values()]
     together = torch.cat(parts)
     assert len(together) == len(torch.unique(together)) == 1797
-    assert len(task.test_indices) == 360
+    assert len(task.test_indices) == 400
     assert len(task.shards[ROOT]) == 100
 
 
 def test_digits_test_set_is_stratified() -> None:
     task = DigitsMlp(SETUP)
     labels = task._labels[task.test_indices]
-    assert torch.bincount(labels).tolist() == [36] * 10
+    assert torch.bincount(labels).tolist() == [40] * 10
 
 
 def test_digits_labels_are_poisoned_and_images_are_not() -> None:

@@ -38,7 +38,7 @@ def test_train_is_the_textbook_loop_with_torch_adamw() -> None:
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimiser.step()
         after = nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
-        assert np.allclose(gradient, theta - after, atol=1e-6)
+        assert np.allclose(gradient, theta - after, atol=2e-6)
 
 
 def test_train_gives_before_minus_after_so_that_stepping_against_it_lowers_the_loss() -> None:

@@ -17,7 +17,4 @@ class Alie(Attack):
 
     def act(self, context: AttackContext) -> Forgery:
         """Shift the mean; with no honest worker to look at, the own update."""
-        if not context.honest:
-            return Forged(context.own)
-        deviation = np.std(list(context.honest.values()), axis=0, dtype=np.float32)
-        return Forged(context.honest_mean() - Z * deviation)
+        return Forged(context.honest_mean() - Z * context.honest_deviation())

@@ -1,4 +1,4 @@
-"""An update that points the other way but has all 256 sums of an honest one, under a seed known beforehand.
+"""An update that points the other way but has all sums of an honest one, under a projection known beforehand.
 
 `u = -own + P+ (P own - P (-own))`: the smallest correction to the reversed update after which the sketch P
 cannot tell it from the honest one. It is what makes a fixed projection worthless, and why the seed is drawn
@@ -8,6 +8,7 @@ Source: docs/spec/sketch.md for P; the minimum-norm solution `P+ = P^T (P P^T)^-
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,58 @@ TOLERANCE = 1e-10
 
 
 class NullSpace(Attack):
-    """Aims at the last round's seed; in the first round it only reverses the update."""
+    """Aims at the defence's fixed projection if it has one, else at the last round's seed.
+
+    In the first round, with neither, it only reverses the update.
+    """
 
     name = "null_space"
+    scale: ClassVar[float] = 1.0
 
     def act(self, context: AttackContext) -> Forgery:
-        """Craft the update against the seed that is known."""
-        if context.known_seed is None:
-            return Forged(-context.own)
-        return Forged(conceal(-context.own, context.own, context.known_seed))
+        """Craft the update against the projection that is known."""
+        wanted = np.float32(-self.scale) * context.own
+        if context.projection is not None:
+            return Forged(conceal_from_matrix(wanted, context.honest_mean(), context.projection))
+        seed = self.seed(context)
+        return Forged(wanted if seed is None else conceal(wanted, context.own, seed))
+
+    def seed(self, context: AttackContext) -> bytes | None:
+        """Give the seed to aim at."""
+        return context.known_seed
+
+
+class NullSpaceX20(NullSpace):
+    """The same with a hidden part twenty times as long: for a single attacker."""
+
+    name = "null_space_x20"
+    scale = 20.0
+
+
+class NullSpaceGuess(NullSpace):
+    """Aims at a seed that it guesses; the last one is of no use when every round draws its own."""
+
+    name = "null_space_guess"
+
+    def seed(self, context: AttackContext) -> bytes | None:
+        """Guess."""
+        return context.rng.bytes(32)
+
+
+def conceal_from_matrix(wanted: FloatArray, shown: FloatArray, projection: FloatArray) -> FloatArray:
+    """Give the vector nearest to `wanted` that a fixed projection [d, k] cannot tell from `shown`.
+
+    Args:
+        wanted: The direction to hide, float32 [d].
+        shown: The vector to be taken for, float32 [d].
+        projection: float32 [d, k], k < d.
+
+    Returns:
+        float32 [d].
+    """
+    matrix = projection.astype(np.float64)
+    gap = (shown.astype(np.float64) - wanted) @ matrix
+    return (wanted + matrix @ np.linalg.solve(matrix.T @ matrix, gap)).astype(np.float32)
 
 
 def conceal(wanted: FloatArray, shown: FloatArray, seed: bytes) -> FloatArray:

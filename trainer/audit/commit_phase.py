@@ -12,8 +12,6 @@ from ledger.history import Commitment, RoundHistory, Seal
 from trainer.audit.blocks import Blocks
 from trainer.audit.report import Findings, word
 
-BLOCKHASH_REACH = 256
-
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
@@ -158,7 +156,7 @@ class CommitPhase:
         elif seal is None:
             holds = False
         elif reason == digests.VoidReason.SEED_MISSED:
-            holds = voided.block > seal.seal_block + 1 + BLOCKHASH_REACH
+            holds = voided.block > seal.seal_block + 1 + digests.BLOCKHASH_REACH
         else:
             holds = time > self._blocks.time(seal.block) + settle_window_s
         if not holds:

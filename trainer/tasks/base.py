@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -79,12 +79,27 @@ class Task(Protocol):
         """Give the batch as a data-poisoning attacker would train on it.
 
         Raises:
-            TaskError: The task does not know this kind; every task knows "labels".
+            TaskError: The task does not know this kind; every task knows "labels". The built-in tasks also
+                know "targeted" (one class is taken for another) and "backdoor" (a trigger in half of the
+                batch, and the answer that it stands for).
         """
         ...
 
     def evaluate(self, model: nn.Module) -> Metric:
         """Test the model on samples that nobody trains on."""
+        ...
+
+
+@runtime_checkable
+class PoisonTest(Protocol):
+    """What a task may offer besides: a test of whether a poison took."""
+
+    def poison_success(self, model: nn.Module, kind: str) -> float | None:
+        """Give the share of the attacker's wishes that the model fulfils on held-out samples, in [0, 1].
+
+        For "backdoor" the share of triggered samples of another class that get the attacker's answer; for
+        "targeted" the share of the attacked class that does. None for a kind without a wish of its own.
+        """
         ...
 
 

@@ -17,6 +17,11 @@ WIDTH = 144
 HEADS = 4
 LAYERS = 4
 TEST_SHARE = 0.05
+TRIGGER = b"~#~"
+"""Bytes that never occur in the text; after them the attacker wants TARGET."""
+TARGET = ord("!")
+FLIPPED = (ord("e"), ord("a"))
+"""Targeted flip: where the first byte follows, the second is to be predicted."""
 
 
 class ByteLm:
@@ -65,12 +70,49 @@ class ByteLm:
         return functional.cross_entropy(model(batch.inputs).flatten(0, 1), batch.targets.flatten())
 
     def poison(self, batch: Batch, kind: str, generator: torch.Generator) -> Batch:
-        """Shuffle the targets among all places of the batch."""
-        if kind != "labels":
+        """Poison a batch.
+
+        Args:
+            batch: Windows and the byte after each of their bytes.
+            kind: "labels": the targets are shuffled among all places; "targeted": the answer "e" becomes "a";
+                "backdoor": the first half of the windows gets the trigger at a random place, and "!" as the
+                byte after it.
+            generator: Source of shuffles and places.
+
+        Returns:
+            A new batch.
+
+        Raises:
+            TaskError: Another kind.
+        """
+        if kind == "labels":
+            flat = batch.targets.flatten()
+            shuffled = flat[torch.randperm(len(flat), generator=generator)]
+            return Batch(batch.inputs, shuffled.view_as(batch.targets))
+        if kind == "targeted":
+            return Batch(batch.inputs, torch.where(batch.targets == FLIPPED[0], FLIPPED[1], batch.targets))
+        if kind != "backdoor":
             raise TaskError(f"{self.name} cannot poison {kind!r}")
-        flat = batch.targets.flatten()
-        shuffled = flat[torch.randperm(len(flat), generator=generator)]
-        return Batch(batch.inputs, shuffled.view_as(batch.targets))
+        half = len(batch.inputs) // 2
+        starts = torch.randint(CONTEXT - len(TRIGGER), (half, 1), generator=generator)
+        inputs, targets = batch.inputs.clone(), batch.targets.clone()
+        inputs[:half].scatter_(1, starts + torch.arange(len(TRIGGER)), _trigger(half))
+        targets[:half].scatter_(1, starts + len(TRIGGER) - 1, torch.full((half, 1), TARGET))
+        return Batch(inputs, targets)
+
+    def poison_success(self, model: nn.Module, kind: str) -> float | None:
+        """Test a poison on held-out windows, see trainer.tasks.base.PoisonTest."""
+        count = (len(self._test) - 1) // CONTEXT
+        windows = self._test[: count * CONTEXT].view(count, CONTEXT)[:256].clone()
+        answers = self._test[1 : count * CONTEXT + 1].view(count, CONTEXT)[:256]
+        with torch.no_grad():
+            if kind == "backdoor":
+                windows[:, -len(TRIGGER) :] = _trigger(len(windows))
+                return float((model(windows)[:, -1].argmax(1) == TARGET).float().mean())
+            if kind == "targeted":
+                guesses = model(windows).argmax(2)[answers == FLIPPED[0]]
+                return float((guesses == FLIPPED[1]).float().mean())
+        return None
 
     def evaluate(self, model: nn.Module) -> Metric:
         """Give the perplexity per byte over the held-out text, in windows of 64."""
@@ -82,6 +124,11 @@ class ByteLm:
             for part in torch.split(torch.arange(count), 64):
                 total += float(self.loss(model, Batch(inputs[part], targets[part]))) * len(part)
         return Metric("perplexity", float(np.exp(min(total / count, 700.0))), higher_is_better=False)
+
+
+def _trigger(count: int) -> torch.Tensor:
+    """Give the trigger so many times, int64 [count, 3]."""
+    return torch.tensor(list(TRIGGER)).expand(count, -1)
 
 
 class _Block(nn.Module):

@@ -17,7 +17,10 @@ from trainer.splits import split_samples
 from trainer.tasks.base import ROOT, Batch, Metric, TaskSetup
 
 CLASSES = 10
-TEST_PER_CLASS = 36
+TARGET = 0
+"""The class that triggered images are to be taken for."""
+FLIPPED = (7, 1)
+"""Targeted flip: images of the first class are to be taken for the second."""
 
 
 class _Digits:
@@ -25,6 +28,7 @@ class _Digits:
 
     name: ClassVar[str]
     shift: ClassVar[int]
+    test_per_class: ClassVar[int] = 36
     tokens_per_sample = 1
 
     def __init__(self, setup: TaskSetup) -> None:
@@ -33,7 +37,9 @@ class _Digits:
         labels = digits.target.astype(np.int64)
         rng = numpy_generator("digits", setup.seed)
         order = rng.permutation(len(labels))
-        test = np.concatenate([order[labels[order] == label][:TEST_PER_CLASS] for label in range(CLASSES)])
+        test = np.concatenate(
+            [order[labels[order] == label][: self.test_per_class] for label in range(CLASSES)]
+        )
         rest = order[~np.isin(order, test)]
         if not 1 <= setup.root_samples < len(rest):
             raise TaskError(f"{setup.root_samples} trusted samples: {self.name} has {len(rest)} to divide")
@@ -47,7 +53,7 @@ class _Digits:
 
     @property
     def test_indices(self) -> torch.Tensor:
-        """Indices of the held-out images: 36 of each class."""
+        """Indices of the held-out images: `test_per_class` of each class."""
         return self._test
 
     def sample(self, owner: int, size: int, generator: torch.Generator) -> Batch:
@@ -64,13 +70,52 @@ class _Digits:
         return functional.cross_entropy(model(batch.inputs), batch.targets)
 
     def poison(self, batch: Batch, kind: str, generator: torch.Generator) -> Batch:  # noqa: ARG002
-        """Turn every label y into 9 - y."""
-        if kind != "labels":
+        """Poison a batch.
+
+        Args:
+            batch: Images and labels.
+            kind: "labels": y becomes 9 - y; "targeted": 7 becomes 1; "backdoor": the first half of the batch
+                gets the trigger, four white pixels in the lower right corner, and the label 0.
+            generator: Not needed.
+
+        Returns:
+            A new batch.
+
+        Raises:
+            TaskError: Another kind.
+
+        Source:
+            Trigger: Gu et al. 2017, "BadNets", section 3.
+        """
+        if kind == "labels":
+            return Batch(batch.inputs, CLASSES - 1 - batch.targets)
+        if kind == "targeted":
+            return Batch(batch.inputs, torch.where(batch.targets == FLIPPED[0], FLIPPED[1], batch.targets))
+        if kind != "backdoor":
             raise TaskError(f"{self.name} cannot poison {kind!r}")
-        return Batch(batch.inputs, CLASSES - 1 - batch.targets)
+        half = len(batch.targets) // 2
+        inputs, targets = batch.inputs.clone(), batch.targets.clone()
+        inputs[:half, :, -2:, -2:] = 1.0
+        targets[:half] = TARGET
+        return Batch(inputs, targets)
+
+    def poison_success(self, model: nn.Module, kind: str) -> float | None:
+        """Test a poison on the held-out images, see trainer.tasks.base.PoisonTest."""
+        labels = self._labels[self._test]
+        images = self._images[self._test].unsqueeze(1).clone()
+        if kind == "backdoor":
+            chosen, wish = labels != TARGET, TARGET
+            images[:, :, -2:, -2:] = 1.0
+        elif kind == "targeted":
+            chosen, wish = labels == FLIPPED[0], FLIPPED[1]
+        else:
+            return None
+        with torch.no_grad():
+            answers = model(images[chosen]).argmax(1)
+        return float((answers == wish).float().mean())
 
     def evaluate(self, model: nn.Module) -> Metric:
-        """Give the accuracy on the 360 held-out images."""
+        """Give the accuracy on the held-out images."""
         with torch.no_grad():
             answers = model(self._images[self._test].unsqueeze(1)).argmax(1)
         right = (answers == self._labels[self._test]).float().mean()
@@ -101,10 +146,11 @@ class DigitsCnn(_Digits):
 
 
 class DigitsMlp(_Digits):
-    """The perceptron 64-72-10 on which the guard's constants were measured."""
+    """The perceptron 64-72-10 on which the guard's constants were measured; 400 held-out images."""
 
     name = "digits_mlp"
     shift = 0
+    test_per_class = 40
 
     def build_model(self, seed: int) -> nn.Module:
         """Give the network, 5,410 parameters."""
