@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-slow test-node lint format vectors artifacts clean
+.PHONY: demo test test-kill test-slow test-node lint format vectors artifacts clean
 
 demo: $(VENV)/.ready
 	$(BIN)/hallmark demo
@@ -11,8 +11,11 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/pytest -n auto -m "not slow and not node"
 
+test-kill: $(VENV)/.ready
+	$(BIN)/pytest -m slow --timeout=900 tests/trainer/test_resume.py tests/trainer/test_checkpoint.py
+
 test-slow: $(VENV)/.ready
-	$(BIN)/pytest -n auto -m "slow and not node"
+	$(BIN)/pytest -n auto --timeout=900 -m "slow and not node"
 
 test-node: $(VENV)/.ready contracts/node_modules/.package-lock.json
 	$(BIN)/pytest -n auto -m node
