@@ -31,7 +31,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 
 vectors: $(VENV)/.ready
-	$(BIN)/python tests/vectors/generate.py
+	$(BIN)/python -m tests.vectors.generate
 
 artifacts: contracts/node_modules/.package-lock.json
 	node contracts/compile.mjs
