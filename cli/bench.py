@@ -66,10 +66,7 @@ def assay(values: int, repeats: int, as_json: bool) -> None:
     if as_json:
         write_json(measured)
         return
-    fields = plain(measured)
-    columns(
-        *((name, str(value)) for name, value in _flat(fields if isinstance(fields, dict) else {}).items())
-    )
+    _print_fields(measured)
 
 
 @bench.command()
@@ -84,10 +81,7 @@ def rounds(workers: int, as_json: bool) -> None:
     if as_json:
         write_json(measured)
         return
-    fields = plain(measured)
-    columns(
-        *((name, str(value)) for name, value in _flat(fields if isinstance(fields, dict) else {}).items())
-    )
+    _print_fields(measured)
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
