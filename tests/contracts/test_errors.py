@@ -320,12 +320,16 @@ class TestPayload:
         for wrong in (payload[:-1], payload + b"\0", b"", payload[:160]):
             refuse(self.error(sealed, wrong), "GateWrongPayloadLength", len(wrong), 160 + 41 * 5)
 
-    def test_padding_and_trace_root(self, sealed: Run, rng: random.Random) -> None:
+    @pytest.mark.parametrize("padding", [1, 2**168 - 1])
+    def test_padding(self, sealed: Run, rng: random.Random, padding: int) -> None:
         posting = sealed.posting(rng)
-        error = self.error(sealed, replace(posting, padding=1).encode())
-        refuse(error, "GateHeaderNotZero", bytes(32), 1)
-        error = self.error(sealed, replace(posting, trace_root=b"\2" * 32).encode())
-        refuse(error, "GateHeaderNotZero", b"\2" * 32, 0)
+        error = self.error(sealed, replace(posting, padding=padding).encode())
+        refuse(error, "GateHeaderNotZero", padding)
+
+    @pytest.mark.parametrize("trace_root", [bytes(32), b"\xff" * 32])
+    def test_any_trace_root_is_taken(self, sealed: Run, rng: random.Random, trace_root: bytes) -> None:
+        sealed.settle(1, replace(sealed.posting(rng), trace_root=trace_root))
+        assert sealed.lane_words() == sealed.model_lane_words()
 
     @pytest.mark.parametrize(("unavailable", "malformed"), [(1, 1), (1 << 5, 0), (0, 1 << 6), (2**255, 0)])
     def test_bitmaps(self, sealed: Run, rng: random.Random, unavailable: int, malformed: int) -> None:
