@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-from guard.spec import sketch
+from guard.spec import sketch, update
 
 SEGMENT = 8192
 STATE = 1544
@@ -36,22 +36,11 @@ def leaves(seed: bytes, payload: bytes) -> list[bytes]:
     return [leaf(state) for state in states(seed, payload)[1:]]
 
 
-def tree_root(digests: Sequence[bytes]) -> bytes:
-    """Give the root of the perfect binary tree over the digests; missing ones are 32 zero bytes."""
-    width = 1
-    while width < len(digests):
-        width *= 2
-    level = list(digests) + [bytes(32)] * (width - len(digests))
-    while len(level) > 1:
-        level = [sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level), 2)]
-    return level[0]
-
-
 def member_root(seed: bytes, payload: bytes) -> bytes:
     """Give traceRoot_i."""
-    return tree_root(leaves(seed, payload))
+    return update.tree(leaves(seed, payload))
 
 
 def round_root(member_roots: Sequence[bytes]) -> bytes:
     """Give traceRoot: one root for each member in cohort order, 32 zero bytes for one without a word."""
-    return tree_root(member_roots)
+    return update.tree(member_roots)

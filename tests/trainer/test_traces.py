@@ -13,6 +13,7 @@ from guard.settlement import decode_settlement
 from guard.signs import SeedSigns
 from guard.sketch import Sketch
 from guard.spec import trace as spec
+from guard.spec.update import tree
 from guard.trace import Tracer, leaf_of, state_before
 from ledger.blobs import (
     BlobCorruptError,
@@ -65,7 +66,7 @@ def test_every_leaf_has_a_path_to_the_root_and_no_other_leaf_has_it(
     with_word = data.draw(st.sets(st.integers(0, members - 1), min_size=1))
     leaves = {index: data.draw(of_one) for index in sorted(with_word)}
     traces = round_traces({index: b"".join(own) for index, own in leaves.items()}, members)
-    roots = [spec.tree_root(leaves[index]) if index in leaves else NO_TRACE for index in range(members)]
+    roots = [tree(leaves[index]) if index in leaves else NO_TRACE for index in range(members)]
     assert traces.roots == b"".join(roots)
     assert traces.root == spec.round_root(roots)
 
