@@ -49,7 +49,7 @@ class AssayBench:
         engine: Which code made the sketch.
         seconds: The timings.
         ratio_to_sha256: seconds.assay / seconds.sha256, of the fastest repeats.
-        traced_s: The assay with the leaves of the trace and the root over them, in seconds; the fastest repeat.
+        traced_s: The assay with the leaves of the trace and the root over them, in seconds; the fastest one.
         trace: traced_s / seconds.assay.
         update_bytes: Size of the update file, held in memory once.
         extra_bytes: By how much the peak of resident memory during an assay exceeds what was resident just
