@@ -98,11 +98,19 @@ def encode_state(sums: npt.NDArray[np.int64], norm2: int) -> bytes:
     Returns:
         1,544 bytes.
 
+    Raises:
+        RowsError: These are not the sums of an update, or out of range; fault of the caller.
+
     Source:
         docs/spec/trace.md, State.
     """
-    parts = [value.to_bytes(6, "big", signed=True) for value in sums.tolist()]
-    return b"".join((*parts, norm2.to_bytes(8, "big")))
+    if sums.shape != (OUTPUTS,):
+        raise RowsError(f"a state has {OUTPUTS} sums, not {sums.shape}")
+    try:
+        parts = [value.to_bytes(6, "big", signed=True) for value in sums.tolist()]
+        return b"".join((*parts, norm2.to_bytes(8, "big")))
+    except OverflowError as error:
+        raise RowsError("a sum or norm is larger than that of any update") from error
 
 
 def leaf_of(state: bytes) -> bytes:

@@ -191,6 +191,15 @@ def test_what_is_no_segment_is_refused() -> None:
     begun.update(bytes(8192))
     with pytest.raises(RowsError):
         Tracer(begun)
+    for sums, norm2 in (
+        (np.zeros(255, dtype=np.int64), 0),
+        (np.full(256, 2**47), 0),
+        (np.full(256, -(2**47) - 1), 0),
+        (np.zeros(256, dtype=np.int64), 2**64),
+        (np.zeros(256, dtype=np.int64), -1),
+    ):
+        with pytest.raises(RowsError):
+            encode_state(sums, norm2)
     for segment in (-1, 2):
         with pytest.raises(RowsError):
             state_before(bytes(8192), SIGNS, segment)
