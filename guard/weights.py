@@ -248,7 +248,7 @@ def _target_norm(parameters: GateParameters, norms: Sequence[int], anchor_norm: 
 def _votes(
     parameters: GateParameters, pairs: npt.NDArray[np.int64], codes: Sequence[int], agreed: Sequence[int]
 ) -> list[int]:
-    """Give each approved worker's vote: in proportion to what it agreed to, less for copies and coalitions."""
+    """Give each approved worker's vote: more for having agreed more, less for copies and coalitions."""
     twins = (_distances(codes) <= parameters.duplicate_bits).sum(axis=1).tolist()
     common = lower_median(pairs[np.triu_indices(len(codes), 1)].tolist())
     beyond = np.maximum(0, pairs - common - parameters.coalition_threshold_q16)
