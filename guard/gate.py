@@ -64,7 +64,7 @@ class GateParameters:
     fault_evidence: int = 2560
     accept_below: int = 1024
     ban_from: int = 7168
-    score_above: int = -64
+    score_above: int = -128
     alive_factor: int = 256
     challenge_window_s: int = 0
     settle_window_s: int = 3600

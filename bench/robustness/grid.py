@@ -201,8 +201,8 @@ def plan(choice: Choice, grid: str | None = None) -> list[Cell]:
     Args:
         choice: Axes that were named.
         grid: A key of GRIDS: its cells, less those that the choice does not name; its seeds, rounds and sizes
-            of the root replace the grid's. None: all combinations of the choice, with Block's defaults for axes
-            not named; of an empty choice the core grid.
+            of the root replace the grid's. None: all combinations of the choice, with Block's defaults for
+            axes not named; of an empty choice the core grid.
 
     Returns:
         Each cell once, seed by seed.

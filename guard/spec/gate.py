@@ -33,7 +33,7 @@ class GateSpec(NamedTuple):
     faultEvidence: int = 2560
     acceptBelow: int = 1024
     banFrom: int = 7168
-    scoreAbove: int = -64
+    scoreAbove: int = -128
     aliveFactor: int = 256
     challengeWindowS: int = 0
     settleWindowS: int = 3600

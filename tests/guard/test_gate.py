@@ -172,6 +172,17 @@ def test_eighty_rounds_without_agreement_ban_nobody() -> None:
     assert yardstick < 256 * 5
 
 
+def test_without_a_yardstick_disagreement_passes_and_a_mirror_does_not() -> None:
+    """Honest scores fall below -64 once a model has learnt its trusted samples by heart."""
+    scores = [-126, -100, -66, -128, -130, -256]
+    workers = tuple(committed((1 << (256 - s) // 2) - 1) for s in scores)
+    lanes = pack_lanes([Lane()] * 7)
+    verdict = judge(GateParameters(), RoundEvidence(5, Reading(0, 10**6, 0), workers, lanes, yardstick=1))
+    assert list(verdict.scores) == scores
+    assert verdict.yardstick == 1
+    assert verdict.approved == 0b000111
+
+
 def test_judge_false_median_is_proof_error() -> None:
     lanes = pack_lanes([Lane()] * 3)
     workers = (committed(CODE), committed(CODE ^ FULL))
