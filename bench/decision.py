@@ -154,7 +154,8 @@ def mean_step(folder: Path, workers: int, values: int) -> FloatArray:
     total = np.zeros(values, dtype=np.float32)
     for i in range(workers):
         total += _load(folder, str(i))
-    return total * np.float32(2.0**EXPONENT / workers)
+    total *= np.float32(2.0**EXPONENT / workers)
+    return total
 
 
 def krum_step(folder: Path, workers: int, values: int) -> FloatArray:
@@ -255,14 +256,15 @@ def measure(rule: str, folder: Path, workers: int, values: int, repeats: int) ->
     with tempfile.TemporaryDirectory() as small:
         write_updates(Path(small), 3, ROW_VALUES)
         step(Path(small), 3, ROW_VALUES)
-    best, peak = float("inf"), 0
+    best, peaks = float("inf"), []
     for _ in range(repeats):
         with _Peak() as memory:
             start = time.perf_counter()
             step(folder, workers, values)
             best = min(best, time.perf_counter() - start)
-        peak = max(peak, memory.bytes) if memory.bytes is not None and peak is not None else None
-    return RuleCost(best, peak)
+        peaks.append(memory.bytes)
+    known = [peak for peak in peaks if peak is not None]
+    return RuleCost(best, max(known) if known else None)
 
 
 class _Peak:
