@@ -1,4 +1,4 @@
-"""`hallmark bench`: gas, assay, rounds, robustness."""
+"""`hallmark bench`: gas, assay, decision, rounds, robustness."""
 
 import json
 from collections.abc import Callable
@@ -70,6 +70,40 @@ def assay(values: int, repeats: int, as_json: bool) -> None:
 
 
 @bench.command()
+@click.option("--workers", type=click.IntRange(3, 255), default=64, show_default=True, help="Updates.")
+@click.option(
+    "--values", type=click.IntRange(1, 1 << 32), default=10_000_000, show_default=True, help="int8 of each."
+)
+@click.option("--repeats", type=click.IntRange(1, 100), default=2, show_default=True, help="Best of so many.")
+@json_option
+def decision(workers: int, values: int, repeats: int, as_json: bool) -> None:
+    """One round's decision, from files to the step: ours beside mean, Krum, NNM and geometric median.
+
+    One thread, each rule in a process of its own. The last three need 4 x workers x values bytes of memory,
+    ours reads one update at a time.
+
+    \b
+    hallmark bench decision --workers 16 --values 1000000
+    """
+    from bench.decision import bench_decision
+
+    with notices.status(f"decisions on {workers} updates of {values:,} values"):
+        measured = bench_decision(workers, values, repeats)
+    if as_json:
+        write_json(measured)
+        return
+    table = Table(title=f"One decision: {workers} updates of {values:,} values")
+    for name in ("rule", "seconds", "extra memory, MB", "time / ours", "memory / ours"):
+        table.add_column(name, justify="left" if name == "rule" else "right")
+    for rule, cost in measured.rules.items():
+        extra = "?" if cost.extra_bytes is None else f"{cost.extra_bytes / 1e6:,.0f}"
+        memory = measured.memory_against_ours.get(rule)
+        ratio = "?" if memory is None else f"{memory:.1f}"
+        table.add_row(rule, f"{cost.seconds:.2f}", extra, f"{measured.time_against_ours[rule]:.1f}", ratio)
+    results.print(table)
+
+
+@bench.command()
 @click.option("--workers", type=click.IntRange(1, 255), default=64, show_default=True, help="Cohort size.")
 @json_option
 def rounds(workers: int, as_json: bool) -> None:
@@ -112,6 +146,9 @@ def _numbers(kind: Callable[[str], float | int]) -> Callable[..., list[float | i
 @click.option("--seeds", callback=_numbers(int), help="Seeds of the runs, as 0,1,2.")
 @click.option("--rounds", type=click.IntRange(1), help="Rounds of each run.  [default: the task's]")
 @click.option(
+    "--root-samples", callback=_numbers(int), help="Sizes of the guard's trusted set, as 20,50,100."
+)
+@click.option(
     "--grid", type=click.Choice(["core", "ci", "full"]), help="A named set; options above narrow it."
 )
 @click.option(
@@ -129,6 +166,7 @@ def robustness(
     defences: list[str] | None,
     seeds: list[int] | None,
     rounds: int | None,
+    root_samples: list[int] | None,
     grid: str | None,
     out: Path,
     processes: int | None,
@@ -158,7 +196,7 @@ def robustness(
         else:
             columns(*((kind, ", ".join(names)) for kind, names in listed.items()))
         return
-    cells = plan(Choice(tasks, splits, shares, attacks, defences, seeds, rounds or 0), grid)
+    cells = plan(Choice(tasks, splits, shares, attacks, defences, seeds, rounds or 0, root_samples), grid)
     with notices.status(f"{len(cells)} cells") as line:
 
         def show(progress: Progress) -> None:

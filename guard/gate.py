@@ -64,7 +64,7 @@ class GateParameters:
     fault_evidence: int = 2560
     accept_below: int = 1024
     ban_from: int = 7168
-    score_above: int = -64
+    score_above: int = -128
     alive_factor: int = 256
     challenge_window_s: int = 0
     settle_window_s: int = 3600
@@ -74,6 +74,7 @@ class GateParameters:
     coalition_keep_q8: int = 218
     coalition_threshold_q16: int = 7864
     coalition_penalty: int = 6
+    vote_offset: int = 12
     anchor_share_bps: int = 1500
     outer_lr_micro: int = 700_000
     outer_momentum_micro: int = 900_000
@@ -101,6 +102,7 @@ class GateParameters:
             ("clipHighPercent <= 1000", self.clip_high_percent <= 1000),
             ("coalitionKeepQ8 <= 256", self.coalition_keep_q8 <= 256),
             ("duplicateBits <= 256", self.duplicate_bits <= 256),
+            ("voteOffset <= 256", self.vote_offset <= 256),
             ("anchorShareBps <= 10000", self.anchor_share_bps <= 10_000),
         ):
             if not holds:

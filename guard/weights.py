@@ -185,7 +185,8 @@ def merge_weights(
     """Give the weights of one round.
 
     A norm clip to a band around the anchor's norm, one shared weight for near-duplicates, less for those
-    whose codes agree beyond what the anchor explains, and a fixed share for the anchor.
+    whose codes agree beyond what the anchor explains, more for those who have agreed more with the anchors,
+    and a fixed share for the anchor.
 
     Args:
         parameters: The constants of the run.
@@ -219,7 +220,9 @@ def merge_weights(
     anchor_norm = norm_q80(evidence.anchor)
     target = _target_norm(parameters, norms, anchor_norm)
     clips = [min(Q32, target * Q32 // norm) for norm in norms]
-    votes = _votes(parameters, history.among(indices), [reading.code for reading in readings])
+    lanes = verdict.lanes
+    agreed = [max(0, lanes[index].ema) + 64 * parameters.vote_offset for index in indices]
+    votes = _votes(parameters, history.among(indices), [reading.code for reading in readings], agreed)
     share = parameters.anchor_share_bps * Q32 // 10_000 if anchor_norm else 0
     total = sum(votes) * Q32
     weights = [(Q32 - share) * v * c // total if total else 0 for v, c in zip(votes, clips, strict=True)]
@@ -242,13 +245,15 @@ def _target_norm(parameters: GateParameters, norms: Sequence[int], anchor_norm: 
     return min(max(median, low), high)
 
 
-def _votes(parameters: GateParameters, pairs: npt.NDArray[np.int64], codes: Sequence[int]) -> list[int]:
-    """Give each approved worker's vote, Q32: near-duplicates share one, coalitions lose some."""
+def _votes(
+    parameters: GateParameters, pairs: npt.NDArray[np.int64], codes: Sequence[int], agreed: Sequence[int]
+) -> list[int]:
+    """Give each approved worker's vote: more for having agreed more, less for copies and coalitions."""
     twins = (_distances(codes) <= parameters.duplicate_bits).sum(axis=1).tolist()
     common = lower_median(pairs[np.triu_indices(len(codes), 1)].tolist())
     beyond = np.maximum(0, pairs - common - parameters.coalition_threshold_q16)
     np.fill_diagonal(beyond, 0)
     return [
-        Q32 // count * 65536 // (65536 + parameters.coalition_penalty * evidence)
-        for count, evidence in zip(twins, beyond.sum(axis=1).tolist(), strict=True)
+        Q32 // count * 65536 // (65536 + parameters.coalition_penalty * evidence) * ema
+        for count, evidence, ema in zip(twins, beyond.sum(axis=1).tolist(), agreed, strict=True)
     ]

@@ -135,6 +135,8 @@ class RunConfig:
         return "\n".join(_table(name, value) for name, value in tables.items())
 
 
+_DIGITS_MLP = {"rounds": 20, "inner": {"steps": 10, "lr": 3e-3, "warmup_steps": 0}}
+
 PRESETS: dict[str, Mapping[str, object]] = {
     "byte_lm": {
         "workers": 8,
@@ -142,7 +144,8 @@ PRESETS: dict[str, Mapping[str, object]] = {
         "root_samples": 220,
         "inner": {"steps": 10, "batch_size": 8, "lr": 1e-3},
     },
-    "digits_mlp": {"rounds": 20, "inner": {"steps": 10, "lr": 3e-3, "warmup_steps": 0}},
+    "digits_mlp": _DIGITS_MLP,
+    "digits_mlp_biased_root": _DIGITS_MLP,
 }
 """Defaults that differ from RunConfig's for one task; what a file says ranks above them."""
 

@@ -33,6 +33,7 @@ class Row(TypedDict, total=False):
 
     Attributes:
         task, split, share, attack, defence, seed, rounds: The cell.
+        root_samples: Size of the guard's trusted set; missing if it is the task's own.
         accuracy: Mean of the last three rounds; or perplexity, in which case accuracy is missing.
         backdoor_success: Share of the attacker's wishes that the final model fulfils; None without a wish.
         honest_refused: Share of what honest workers handed in that was refused.
@@ -55,6 +56,7 @@ class Row(TypedDict, total=False):
     defence: str
     seed: int
     rounds: int
+    root_samples: int
     accuracy: float
     perplexity: float
     backdoor_success: float | None
@@ -88,6 +90,8 @@ def cell_config(cell: Cell) -> RunConfig:
     }
     if cell.rounds:
         table["rounds"] = cell.rounds
+    if cell.root_samples:
+        table["root_samples"] = cell.root_samples
     config = resolve_config(table)
     exact = cell.share * config.workers
     if config.workers == 10 and abs(exact - round(exact)) > 1e-9:
@@ -168,6 +172,8 @@ def _named(cell: Cell, rounds: int, measured: Row) -> Row:
         seed=cell.seed,
         rounds=rounds,
     )
+    if cell.root_samples:
+        row["root_samples"] = cell.root_samples
     row.update(measured)
     return row
 

@@ -109,6 +109,7 @@ class Cell:
         defence: Name of a gate policy.
         seed: The run's seed.
         rounds: Rounds, 0 for the task's own number.
+        root_samples: Size of the guard's trusted set, 0 for the task's own.
     """
 
     task: str
@@ -118,6 +119,7 @@ class Cell:
     defence: str
     seed: int
     rounds: int = 0
+    root_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,16 @@ class Block:
     defences: tuple[str, ...] = MAIN_DEFENCES
     seeds: tuple[int, ...] = (0, 1, 2)
     rounds: int = 0
+    root_samples: tuple[int, ...] = (0,)
 
     def cells(self) -> Iterator[Cell]:
         """Give the combinations, seed by seed; without cheaters there is one attack, "none"."""
-        for seed, task, split, share in product(self.seeds, self.tasks, self.splits, self.shares):
+        for seed, task, split, share, root in product(
+            self.seeds, self.tasks, self.splits, self.shares, self.root_samples
+        ):
             attacks = [name for name in self.attacks if name != NO_ATTACK] if share else [NO_ATTACK]
             for defence, attack in product(self.defences, attacks):
-                yield Cell(task, split, share, attack, defence, seed, self.rounds)
+                yield Cell(task, split, share, attack, defence, seed, self.rounds, root)
 
 
 GRIDS: Mapping[str, tuple[Block, ...]] = {
@@ -180,10 +185,11 @@ class Choice:
     defences: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
     rounds: int = 0
+    root_samples: Sequence[int] | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether no axis was named; seeds and rounds do not count."""
+        """Whether no axis was named; seeds, rounds and root sizes do not count."""
         return all(
             axis is None for axis in (self.tasks, self.splits, self.shares, self.attacks, self.defences)
         )
@@ -194,9 +200,9 @@ def plan(choice: Choice, grid: str | None = None) -> list[Cell]:
 
     Args:
         choice: Axes that were named.
-        grid: A key of GRIDS: its cells, less those that the choice does not name; seeds and rounds replace
-            the grid's. None: all combinations of the choice, with Block's defaults for axes not named; of an
-            empty choice the core grid.
+        grid: A key of GRIDS: its cells, less those that the choice does not name; its seeds, rounds and sizes
+            of the root replace the grid's. None: all combinations of the choice, with Block's defaults for
+            axes not named; of an empty choice the core grid.
 
     Returns:
         Each cell once, seed by seed.
@@ -230,9 +236,10 @@ def _block(choice: Choice) -> Block:
 
 
 def _replaced(block: Block, choice: Choice) -> Block:
-    """Give the block with the choice's seeds and rounds, where it names any."""
+    """Give the block with the choice's seeds, rounds and root sizes, where it names any."""
     seeds = tuple(choice.seeds) if choice.seeds else block.seeds
-    return replace(block, seeds=seeds, rounds=choice.rounds or block.rounds)
+    roots = tuple(choice.root_samples) if choice.root_samples else block.root_samples
+    return replace(block, seeds=seeds, rounds=choice.rounds or block.rounds, root_samples=roots)
 
 
 def _chosen(cell: Cell, choice: Choice) -> bool:

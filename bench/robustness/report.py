@@ -23,9 +23,11 @@ class Setting:
     split: str
     share: float
     rounds: int
+    root_samples: int
 
     def __str__(self) -> str:
-        return f"{self.task}, {self.split}, {self.share:.0%} malicious, {self.rounds} rounds"
+        text = f"{self.task}, {self.split}, {self.share:.0%} malicious, {self.rounds} rounds"
+        return f"{text}, {self.root_samples} trusted samples" if self.root_samples else text
 
 
 Cells = dict[tuple[str, str], list[Row]]
@@ -70,7 +72,7 @@ def by_setting(rows: Iterable[Row]) -> dict[Setting, Cells]:
     """Sort rows into tables, in the order of their first row."""
     settings: dict[Setting, Cells] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        setting = Setting(row["task"], row["split"], row["share"], row["rounds"])
+        setting = Setting(row["task"], row["split"], row["share"], row["rounds"], row.get("root_samples", 0))
         settings[setting][row["defence"], row["attack"]].append(row)
     return {setting: dict(cells) for setting, cells in settings.items()}
 
@@ -173,7 +175,8 @@ def _draw(name: str, settings: dict[Setting, Cells], folder: Path) -> list[Path]
         if setting.share:
             for defence in axes_of(cells)[0]:
                 if defence != REFERENCE:
-                    label = f"{setting.split} {setting.share:.0%} {defence}"
+                    root = f" root {setting.root_samples}" if setting.root_samples else ""
+                    label = f"{setting.split} {setting.share:.0%}{root} {defence}"
                     heat[label] = [below_reference(cells, defence, attack) for attack in attacks]
     if not heat:
         return []
@@ -183,6 +186,7 @@ def _draw(name: str, settings: dict[Setting, Cells], folder: Path) -> list[Path]
         if not setting.share:
             continue
         stem = f"{name}-{setting.split}-{round(100 * setting.share)}-{setting.rounds}"
+        stem += f"-root{setting.root_samples}" if setting.root_samples else ""
         pictures += [folder / f"{stem}-rounds.png", folder / f"{stem}-roles.png"]
         draw_accuracy(pictures[-2], _curves(cells), str(setting))
         draw_roles(pictures[-1], _roles(cells), str(setting))

@@ -55,5 +55,12 @@ def append_rows(folder: Path, rows: Iterable[Row]) -> None:
 def cell_of(row: Row) -> Cell:
     """Give the cell that a row fills."""
     return Cell(
-        row["task"], row["split"], row["share"], row["attack"], row["defence"], row["seed"], row["rounds"]
+        row["task"],
+        row["split"],
+        row["share"],
+        row["attack"],
+        row["defence"],
+        row["seed"],
+        row["rounds"],
+        row.get("root_samples", 0),
     )

@@ -264,7 +264,7 @@ contract GateTest {
             faultEvidence: 2560,
             acceptBelow: 1024,
             banFrom: 7168,
-            scoreAbove: -64,
+            scoreAbove: -128,
             aliveFactor: 256,
             challengeWindowS: 0,
             settleWindowS: 3600,
@@ -274,6 +274,7 @@ contract GateTest {
             coalitionKeepQ8: 218,
             coalitionThresholdQ16: 7864,
             coalitionPenalty: 6,
+            voteOffset: 12,
             anchorShareBps: 1500,
             outerLrMicro: 700000,
             outerMomentumMicro: 900000

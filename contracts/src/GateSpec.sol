@@ -35,6 +35,7 @@ contract GateSpec is IGateSpec {
     uint32 private immutable _coalitionKeepQ8;
     uint32 private immutable _coalitionThresholdQ16;
     uint32 private immutable _coalitionPenalty;
+    uint32 private immutable _voteOffset;
     uint32 private immutable _anchorShareBps;
     uint32 private immutable _outerLrMicro;
     uint32 private immutable _outerMomentumMicro;
@@ -66,6 +67,7 @@ contract GateSpec is IGateSpec {
         _coalitionKeepQ8 = p.coalitionKeepQ8;
         _coalitionThresholdQ16 = p.coalitionThresholdQ16;
         _coalitionPenalty = p.coalitionPenalty;
+        _voteOffset = p.voteOffset;
         _anchorShareBps = p.anchorShareBps;
         _outerLrMicro = p.outerLrMicro;
         _outerMomentumMicro = p.outerMomentumMicro;
@@ -96,6 +98,7 @@ contract GateSpec is IGateSpec {
         p.coalitionKeepQ8 = _coalitionKeepQ8;
         p.coalitionThresholdQ16 = _coalitionThresholdQ16;
         p.coalitionPenalty = _coalitionPenalty;
+        p.voteOffset = _voteOffset;
         p.anchorShareBps = _anchorShareBps;
         p.outerLrMicro = _outerLrMicro;
         p.outerMomentumMicro = _outerMomentumMicro;

@@ -33,7 +33,7 @@ class GateSpec(NamedTuple):
     faultEvidence: int = 2560
     acceptBelow: int = 1024
     banFrom: int = 7168
-    scoreAbove: int = -64
+    scoreAbove: int = -128
     aliveFactor: int = 256
     challengeWindowS: int = 0
     settleWindowS: int = 3600
@@ -43,6 +43,7 @@ class GateSpec(NamedTuple):
     coalitionKeepQ8: int = 218
     coalitionThresholdQ16: int = 7864
     coalitionPenalty: int = 6
+    voteOffset: int = 12
     anchorShareBps: int = 1500
     outerLrMicro: int = 700000
     outerMomentumMicro: int = 900000
@@ -103,6 +104,7 @@ def is_accepted_spec(g: GateSpec) -> bool:
         and g.clipLowPercent <= 100 <= g.clipHighPercent <= 1000
         and g.coalitionKeepQ8 <= 256
         and g.duplicateBits <= 256
+        and g.voteOffset <= 256
         and g.anchorShareBps <= 10000
     )
 

@@ -5,7 +5,7 @@ from hashlib import sha256
 from math import isqrt
 from typing import NamedTuple
 
-from guard.spec.gate import GateSpec, Posted, lower_median, score
+from guard.spec.gate import GateSpec, Lane, Posted, lower_median, score
 from guard.spec.update import SEGMENT, tree_of_blocks
 
 ONE = 2**32
@@ -42,8 +42,15 @@ def norm(posted: Posted) -> int:
     return isqrt(posted.norm2 << (2 * (posted.exponent + 64) + 32))
 
 
-def weights(g: GateSpec, pairs: Pairs, anchor: Posted, members: Sequence[Posted], approved: int) -> Weights:
-    """Give the weights of a round; ``pairs`` is P after it."""
+def weights(
+    g: GateSpec,
+    pairs: Pairs,
+    anchor: Posted,
+    members: Sequence[Posted],
+    lanes: Sequence[Lane],
+    approved: int,
+) -> Weights:
+    """Give the weights of a round; ``pairs`` is P after it, ``lanes`` are those after it."""
     chosen = [i for i in range(len(members)) if approved >> i & 1]
     if not chosen:
         return Weights([], [], 0)
@@ -63,7 +70,8 @@ def weights(g: GateSpec, pairs: Pairs, anchor: Posted, members: Sequence[Posted]
             for j in chosen
             if j != i
         )
-        v.append(ONE // twins * 65536 // (65536 + g.coalitionPenalty * s_i))
+        a_i = max(0, lanes[i].ema) + 64 * g.voteOffset
+        v.append(ONE // twins * 65536 // (65536 + g.coalitionPenalty * s_i) * a_i)
 
     share = g.anchorShareBps * ONE // 10000 if n_anchor > 0 else 0
     given = []

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,19 @@ def test_torn_last_line_is_dropped_and_its_cell_run_again(tmp_path: Path) -> Non
     again = fill(cells, tmp_path, 1, quietly)
     assert [row["accuracy"] for row in again] == [row["accuracy"] for row in whole]
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_sizes_of_the_root_are_cells_of_their_own(tmp_path: Path) -> None:
+    choice = Choice(splits=["iid"], attacks=["zero"], defences=["hallmark"], seeds=[0], rounds=2)
+    cells = plan(replace(choice, root_samples=[0, 20]))
+    assert [cell.root_samples for cell in cells] == [0, 20]
+    assert [cell_config(cell).root_samples for cell in cells] == [100, 20]
+    rows = fill(cells, tmp_path, 1, quietly)
+    assert [cell_of(row) for row in read_rows(tmp_path)] == cells
+    assert "root_samples" not in rows[0]
+    assert rows[0]["accuracy_by_round"] != rows[1]["accuracy_by_round"]
+    assert [setting.root_samples for setting in by_setting(rows)] == [0, 20]
+    assert "20 trusted samples" in write_report(rows, tmp_path)[0].read_text()
 
 
 def test_file_of_something_else_raises(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Constants:
     fault_evidence: int = 2560
     accept_below: int = 1024
     ban_from: int = 7168
-    score_above: int = -64
+    score_above: int = -128
     alive_factor: int = 256
     challenge_window_s: int = 0
     settle_window_s: int = 3600
@@ -37,6 +37,7 @@ class Constants:
     coalition_keep_q8: int = 218
     coalition_threshold_q16: int = 7864
     coalition_penalty: int = 6
+    vote_offset: int = 12
     anchor_share_bps: int = 1500
     outer_lr_micro: int = 700000
     outer_momentum_micro: int = 900000

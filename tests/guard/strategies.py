@@ -70,6 +70,7 @@ def parameter_sets(draw: st.DrawFn) -> GateParameters:
         coalition_keep_q8=draw(st.integers(0, 256)),
         coalition_threshold_q16=draw(st.integers(0, 2**32 - 1)),
         coalition_penalty=draw(st.integers(0, 2**32 - 1)),
+        vote_offset=draw(st.integers(0, 256)),
         anchor_share_bps=draw(st.integers(0, 10_000)),
     )
 

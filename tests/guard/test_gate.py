@@ -64,7 +64,7 @@ def test_parameters_names_equal_spec() -> None:
 
 
 @given(
-    st.integers(0, 24),
+    st.integers(0, len(GateParameters.__slots__) - 1),
     st.sampled_from([-(2**31) - 1, -8193, -1, 0, 1, 8192, 10_001, 2**16 + 1, 2**32 - 1, 2**32]),
 )
 def test_parameters_are_refused_as_in_spec(field: int, value: int) -> None:
@@ -170,6 +170,17 @@ def test_eighty_rounds_without_agreement_ban_nobody() -> None:
         lanes, yardstick = verdict.lane_words, verdict.yardstick
     assert all(lane.llr < parameters.ban_from for lane in verdict.lanes)
     assert yardstick < 256 * 5
+
+
+def test_without_a_yardstick_disagreement_passes_and_a_mirror_does_not() -> None:
+    """Honest scores fall below -64 once a model has learnt its trusted samples by heart."""
+    scores = [-126, -100, -66, -128, -130, -256]
+    workers = tuple(committed((1 << (256 - s) // 2) - 1) for s in scores)
+    lanes = pack_lanes([Lane()] * 7)
+    verdict = judge(GateParameters(), RoundEvidence(5, Reading(0, 10**6, 0), workers, lanes, yardstick=1))
+    assert list(verdict.scores) == scores
+    assert verdict.yardstick == 1
+    assert verdict.approved == 0b000111
 
 
 def test_judge_false_median_is_proof_error() -> None:

@@ -50,7 +50,8 @@ def test_weights_equal_spec(parameters: GateParameters, rounds: list[RoundEviden
         history = history.after(parameters, evidence, verdict)
         anchor, posted = strategies.posted(evidence.anchor), [strategies.posted(w) for w in evidence.workers]
         pairs = spec.coalition(g, pairs, anchor, posted, [False] * workers)
-        expected = spec.weights(g, pairs, anchor, posted, verdict.approved)
+        lanes = [strategies.literal_lane(lane) for lane in verdict.lanes]
+        expected = spec.weights(g, pairs, anchor, posted, lanes, verdict.approved)
         given_ = merge_weights(parameters, history, evidence, verdict)
         assert given_ == MergeWeights(tuple(expected.indices), tuple(expected.weights), expected.anchor)
         assert given_.preimage(1, 2) == spec.weights_preimage(1, 2, expected)
@@ -58,13 +59,13 @@ def test_weights_equal_spec(parameters: GateParameters, rounds: list[RoundEviden
 
 
 def round_of(
-    codes: list[int], norms: list[int], anchor_norm2: int = 10**6
+    codes: list[int], norms: list[int], anchor_norm2: int = 10**6, emas: tuple[int, ...] = ()
 ) -> tuple[RoundEvidence, RoundVerdict]:
     workers = tuple(
         WorkerEvidence(Status.COMMITTED, Reading(code, norm2, 0))
         for code, norm2 in zip(codes, norms, strict=True)
     )
-    lanes = pack_lanes([Lane()] * (len(codes) + 1))
+    lanes = pack_lanes([*(Lane(ema) for ema in emas or [0] * len(codes)), Lane()])
     evidence = RoundEvidence(1, Reading(0, anchor_norm2, 0), workers, lanes)
     return evidence, judge(GateParameters(score_above=-257), evidence)
 
@@ -78,7 +79,7 @@ def test_equal_workers_share_what_the_anchor_leaves() -> None:
 
 def test_near_duplicates_share_one_weight() -> None:
     far = (1 << 100) - 1
-    evidence, verdict = round_of([far, far ^ 1, far << 120], [10**6] * 3)
+    evidence, verdict = round_of([far, far ^ 1 ^ 1 << 110, far << 120], [10**6] * 3)
     weights = merge_weights(GateParameters(), CoalitionHistory(3), evidence, verdict)
     assert weights.weights[0] == weights.weights[1]
     assert abs(weights.weights[2] - 2 * weights.weights[0]) <= 2
@@ -89,6 +90,31 @@ def test_large_norm_is_clipped() -> None:
     evidence, verdict = round_of([far, far << 60, far << 120], [10**6, 10**6, 10**10])
     weights = merge_weights(GateParameters(), CoalitionHistory(3), evidence, verdict)
     assert weights.weights[2] * 99 < weights.weights[0] < weights.weights[2] * 101
+
+
+def test_vote_is_what_was_agreed_and_a_little() -> None:
+    """Score 56 in this round: ema goes from 4096 to 3968, from 0 to 896; both and 12 * 64 are the votes."""
+    code = (1 << 100) - 1
+    evidence, verdict = round_of([code, code << 120], [10**6] * 2, emas=(4096, 0))
+    assert [lane.ema for lane in verdict.lanes] == [3968, 896]
+    weights = merge_weights(GateParameters(), CoalitionHistory(2), evidence, verdict).weights
+    assert abs(weights[0] * (896 + 768) - weights[1] * (3968 + 768)) <= 2 * 5000
+
+
+def test_who_disagreed_has_the_same_vote_however_much() -> None:
+    code = (1 << 100) - 1
+    evidence, verdict = round_of([code, code << 120, code << 60], [10**6] * 3, emas=(-16000, -3000, 13000))
+    weights = merge_weights(GateParameters(), CoalitionHistory(3), evidence, verdict).weights
+    assert weights[0] == weights[1]
+    assert weights[2] * 768 > weights[0] * 10_000
+
+
+def test_offset_of_zero_leaves_the_round_to_the_anchor_when_nobody_agrees() -> None:
+    code = (1 << 140) - 1
+    evidence, verdict = round_of([code, code << 110], [10**6] * 2)
+    assert verdict.approved == 0b11
+    weights = merge_weights(GateParameters(vote_offset=0), CoalitionHistory(2), evidence, verdict)
+    assert weights == MergeWeights((0, 1), (0, 0), 1500 * Q32 // 10_000)
 
 
 def test_nothing_approved_gives_no_weights() -> None:

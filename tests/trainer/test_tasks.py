@@ -9,7 +9,7 @@ from trainer.errors import TaskError
 from trainer.fleet import Fleet
 from trainer.tasks import ROOT, TASKS, TaskSetup, load_task
 from trainer.tasks.byte_lm import CONTEXT, ByteLm
-from trainer.tasks.digits import DigitsCnn, DigitsMlp
+from trainer.tasks.digits import DigitsCnn, DigitsMlp, DigitsMlpBiasedRoot
 from trainer.worker import FlatModel
 
 SETUP = TaskSetup(workers=5, split="iid", root_samples=100, seed=3)
@@ -50,6 +50,16 @@ def test_building_and_sampling_leave_the_global_generator_alone(name: str) -> No
 )
 def test_model_has_the_documented_size(name: str, size: int) -> None:
     assert len(FlatModel(load_task(name, SETUP).build_model(0)).read()) == size
+
+
+def test_biased_root_lacks_three_classes_that_everybody_else_has() -> None:
+    task = DigitsMlpBiasedRoot(TaskSetup(workers=5, split="iid", root_samples=100, seed=3))
+    trusted = task.sample(ROOT, 5000, generator())
+    assert set(trusted.targets.tolist()) == set(range(7))
+    assert len(task.shards[ROOT]) == 100
+    assert set(task.sample(2, 5000, generator()).targets.tolist()) == set(range(10))
+    together = torch.cat([task.test_indices, *task.shards.values()])
+    assert len(together) == len(torch.unique(together)) == 1797
 
 
 @pytest.mark.parametrize("split", ["iid", "dirichlet_0.3", "two_classes"])

@@ -375,6 +375,7 @@ def specs() -> list[Json]:
         gate.GateSpec(acceptBelow=0),
         gate.GateSpec(aliveFactor=0),
         gate.GateSpec(clipLowPercent=101),
+        gate.GateSpec(voteOffset=257),
         gate.GateSpec(version=2),
     ]
     return [
@@ -444,7 +445,7 @@ class Rounds:
             }
         )
         self.pairs = merge.coalition(self.spec, self.pairs, anchor, members, banned)
-        given = merge.weights(self.spec, self.pairs, anchor, members, verdict.approved)
+        given = merge.weights(self.spec, self.pairs, anchor, members, verdict.lanes, verdict.approved)
         preimage = merge.weights_preimage(7, round_number, given)
         self.weights.append(
             {

@@ -6,11 +6,16 @@ from trainer.errors import TaskError
 from trainer.plugins import PluginError, find
 from trainer.tasks.base import ROOT, Batch, Metric, PoisonTest, Task, TaskFactory, TaskSetup
 from trainer.tasks.byte_lm import ByteLm
-from trainer.tasks.digits import DigitsCnn, DigitsMlp
+from trainer.tasks.digits import DigitsCnn, DigitsMlp, DigitsMlpBiasedRoot
 
 __all__ = ["ROOT", "TASKS", "Batch", "Metric", "PoisonTest", "Task", "TaskFactory", "TaskSetup", "load_task"]
 
-TASKS: dict[str, TaskFactory] = {"byte_lm": ByteLm, "digits_cnn": DigitsCnn, "digits_mlp": DigitsMlp}
+TASKS: dict[str, TaskFactory] = {
+    "byte_lm": ByteLm,
+    "digits_cnn": DigitsCnn,
+    "digits_mlp": DigitsMlp,
+    "digits_mlp_biased_root": DigitsMlpBiasedRoot,
+}
 
 
 def load_task(name: str, setup: TaskSetup) -> Task:

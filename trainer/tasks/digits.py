@@ -29,6 +29,7 @@ class _Digits:
     name: ClassVar[str]
     shift: ClassVar[int]
     test_per_class: ClassVar[int] = 36
+    root_without: ClassVar[tuple[int, ...]] = ()
     tokens_per_sample = 1
 
     def __init__(self, setup: TaskSetup) -> None:
@@ -41,9 +42,13 @@ class _Digits:
             [order[labels[order] == label][: self.test_per_class] for label in range(CLASSES)]
         )
         rest = order[~np.isin(order, test)]
-        if not 1 <= setup.root_samples < len(rest):
-            raise TaskError(f"{setup.root_samples} trusted samples: {self.name} has {len(rest)} to divide")
-        root, shared = rest[: setup.root_samples], rest[setup.root_samples :]
+        for_root = rest[~np.isin(labels[rest], self.root_without)]
+        if not 1 <= setup.root_samples < len(for_root):
+            raise TaskError(
+                f"{setup.root_samples} trusted samples: {self.name} has {len(for_root)} to divide"
+            )
+        root = for_root[: setup.root_samples]
+        shared = rest[~np.isin(rest, root)]
         self._images = torch.from_numpy(images)  # [1797, 8, 8], in [0, 1]
         self._labels = torch.from_numpy(labels)  # [1797]
         self._test = torch.from_numpy(test)
@@ -157,6 +162,13 @@ class DigitsMlp(_Digits):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return nn.Sequential(nn.Flatten(), nn.Linear(64, 72), nn.ReLU(), nn.Linear(72, CLASSES))
+
+
+class DigitsMlpBiasedRoot(DigitsMlp):
+    """The same, with a guard whose trusted samples lack three of the ten classes."""
+
+    name = "digits_mlp_biased_root"
+    root_without = (7, 8, 9)
 
 
 def _move(images: torch.Tensor, reach: int, generator: torch.Generator) -> torch.Tensor:

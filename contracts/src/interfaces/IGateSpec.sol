@@ -27,6 +27,7 @@ struct GateParameters {
     uint32 coalitionKeepQ8;
     uint32 coalitionThresholdQ16;
     uint32 coalitionPenalty;
+    uint32 voteOffset;
     uint32 anchorShareBps;
     uint32 outerLrMicro;
     uint32 outerMomentumMicro;
