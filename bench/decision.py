@@ -162,7 +162,8 @@ def krum_step(folder: Path, workers: int, values: int) -> FloatArray:
     """Give the update with the nearest neighbourhood."""
     updates = _load_all(folder, workers, values)
     nearest = np.sort(_squared_distances(updates), axis=1)[:, 1 : workers - assumed_faults(workers)]
-    return updates[int(np.argmin(nearest.sum(axis=1)))].copy()
+    chosen: FloatArray = updates[int(np.argmin(nearest.sum(axis=1)))].copy()
+    return chosen
 
 
 def nnm_trimmed_mean_step(folder: Path, workers: int, values: int) -> FloatArray:
