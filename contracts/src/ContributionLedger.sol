@@ -9,7 +9,7 @@ import {Reputation} from "./Reputation.sol";
 import {ApprovalProof, IContributionLedger, LedgerState, RunArguments} from "./interfaces/IContributionLedger.sol";
 import {IDataRequests} from "./interfaces/IDataRequests.sol";
 import {GateParameters, IGateSpec} from "./interfaces/IGateSpec.sol";
-import {IStakeDomain, IStakeVault} from "./interfaces/IStakeVault.sol";
+import {IStakeVault} from "./interfaces/IStakeVault.sol";
 import {IWorkerRegistry} from "./interfaces/IWorkerRegistry.sol";
 import {Bits} from "./libraries/Bits.sol";
 import {Cohort} from "./libraries/Cohort.sol";
@@ -407,7 +407,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         emit PauseChanged(isPaused);
     }
 
-    /// @inheritdoc IStakeDomain
+    /// @inheritdoc IContributionLedger
     function stakeChanged(address holder, uint256 bonded) external override {
         if (msg.sender != vault) revert ContributionLedgerNotVault(msg.sender, vault);
         (address guard,) = _memberAt(_members - 1);
@@ -483,13 +483,13 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             settledAt: uint64(current.settledAt()),
             isSeedFixed: current.isSeedFixed(),
             anyApproved: current.anyApproved(),
-            isUnbonded: current.hasAny(RoundStates.UNBONDED),
-            isPaused: current.hasAny(RoundStates.PAUSED),
-            taintedFrom: taintedFrom(),
             yardstick: uint32(current.yardstick()),
             presence: _presenceIn(current),
             parentModel: parentModel,
-            record: recordOf[current.round()]
+            record: recordOf[current.round()],
+            isUnbonded: current.hasAny(RoundStates.UNBONDED),
+            isPaused: current.hasAny(RoundStates.PAUSED),
+            taintedFrom: taintedFrom()
         });
     }
 

@@ -3,7 +3,6 @@ pragma solidity ^0.8.24;
 
 import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 
-import {IStakeDomain} from "./IStakeVault.sol";
 import {Stage} from "../libraries/RoundState.sol";
 
 /// @notice What a ledger is told at its creation.
@@ -45,13 +44,13 @@ struct RunArguments {
 /// @param  settledAt      Second of the settlement.
 /// @param  isSeedFixed    Whether the seed was stored.
 /// @param  anyApproved    Whether anything is approved and not overturned.
-/// @param  isUnbonded     Whether the guard has too little in the vault to settle; false in a run without one.
-/// @param  isPaused       Whether the guardian lets no round open.
-/// @param  taintedFrom    First final round that was overturned since the last rollback; 0 if none was.
 /// @param  yardstick      Yardstick word: 0 = none yet, else m + 1.
 /// @param  presence       Bit i is set iff member i has committed.
 /// @param  parentModel    Model root that the round starts from; after `finalize`, the new one.
 /// @param  record         Latest digest of the round, zero before the first commitment.
+/// @param  isUnbonded     Whether the guard has too little in the vault to settle; false in a run without one.
+/// @param  isPaused       Whether the guardian lets no round open.
+/// @param  taintedFrom    First final round that was overturned since the last rollback; 0 if none was.
 struct LedgerState {
     uint32 round;
     Stage stage;
@@ -61,13 +60,13 @@ struct LedgerState {
     uint64 settledAt;
     bool isSeedFixed;
     bool anyApproved;
-    bool isUnbonded;
-    bool isPaused;
-    uint32 taintedFrom;
     uint32 yardstick;
     uint256 presence;
     bytes32 parentModel;
     bytes32 record;
+    bool isUnbonded;
+    bool isPaused;
+    uint32 taintedFrom;
 }
 
 /// @notice Opens a round's record down to one contribution; see `isApproved`.
@@ -124,7 +123,7 @@ struct ApprovalProof {
 /// @dev    There is no owner, and no function by which anybody could write a verdict, a score or a reputation.
 ///         IMPORTANT: `finalize` takes the aggregator's word for `modelRoot`; every auditor finds a false one by replay, but
 ///         no contract does. IMPORTANT: on a chain whose blocks one party makes, that party can choose among seeds.
-interface IContributionLedger is IERC165, IStakeDomain {
+interface IContributionLedger is IERC165 {
     /// @notice Emitted once, at deployment.
     event RunOpened(
         uint64 indexed run,
@@ -442,6 +441,12 @@ interface IContributionLedger is IERC165, IStakeDomain {
 
     /// @notice Model root that round 1 started from.
     function initialModel() external view returns (bytes32);
+
+    /// @notice As in `IStakeDomain`: tells whether the guard still has enough at stake to settle. Only for the vault.
+    function stakeChanged(address holder, uint256 bonded) external;
+
+    /// @notice Contract that may overturn; zero if the run has none.
+    function challenge() external view returns (address);
 
     /// @notice Where the guard's stake is; zero if the run has no challenge contract.
     function vault() external view returns (address);
