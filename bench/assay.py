@@ -11,6 +11,8 @@ import numpy as np
 from guard.gate import Status
 from guard.signs import SeedSigns
 from guard.sketch import Engine
+from ledger.blobs import ROOT_BYTES
+from ledger.merkle import digest_tree_root
 from ledger.update import UpdateFacts, encode_update
 from trainer.assay import assay
 
@@ -47,6 +49,8 @@ class AssayBench:
         engine: Which code made the sketch.
         seconds: The timings.
         ratio_to_sha256: seconds.assay / seconds.sha256, of the fastest repeats.
+        traced_s: The assay with the leaves of the trace and the root over them, in seconds; the fastest repeat.
+        trace: traced_s / seconds.assay.
         update_bytes: Size of the update file, held in memory once.
         extra_bytes: By how much the peak of resident memory during an assay exceeds what was resident just
             before it, update and compiled code being there already; None where the kernel does not tell.
@@ -58,6 +62,8 @@ class AssayBench:
     engine: Engine
     seconds: AssaySeconds
     ratio_to_sha256: float
+    traced_s: float
+    trace: float
     update_bytes: int
     extra_bytes: int | None
     peak_bytes: int | None
@@ -66,7 +72,7 @@ class AssayBench:
 def bench_assay(values: int, repeats: int, engine: Engine = Engine.NUMBA) -> AssayBench:
     """Time the assay of an update of random values.
 
-    Each repeat runs assay, sha256 and copy one after the other, so that a busy machine slows all three alike;
+    Each repeat runs all of them one after the other, so that a busy machine slows them alike;
     the fastest of each counts. Compiling and drawing the update are not timed. The memory is measured in an
     assay of its own, before anything else is allocated.
 
@@ -92,6 +98,11 @@ def bench_assay(values: int, repeats: int, engine: Engine = Engine.NUMBA) -> Ass
         if assay(data, facts, signs, engine=engine).status != Status.COMMITTED:
             raise BenchError("the assay refused a sound update")
 
+    def run_traced() -> None:
+        found = assay(data, facts, signs, engine=engine, with_trace=True)
+        if not found.leaves or len(digest_tree_root(found.leaves)) != ROOT_BYTES:
+            raise BenchError("the assay gave no trace")
+
     small = UpdateFacts(run=1, round=1, worker=bytes(20), shape_digest=bytes(32), length=1)
     assay(encode_update(small.header(0), np.zeros(1, np.int8)), small, signs, engine=engine)  # compiles
     extra = _extra_memory(run_assay)
@@ -101,6 +112,7 @@ def bench_assay(values: int, repeats: int, engine: Engine = Engine.NUMBA) -> Ass
     target.fill(1)
     runs: dict[str, Callable[[], object]] = {
         "assay": run_assay,
+        "traced": run_traced,
         "sha256": lambda: sha256(data).digest(),
         "copy": lambda: np.copyto(target, source),
     }
@@ -114,8 +126,10 @@ def bench_assay(values: int, repeats: int, engine: Engine = Engine.NUMBA) -> Ass
         values=values,
         repeats=max(1, repeats),
         engine=engine,
-        seconds=AssaySeconds(**best),
+        seconds=AssaySeconds(best["assay"], best["sha256"], best["copy"]),
         ratio_to_sha256=best["assay"] / best["sha256"],
+        traced_s=best["traced"],
+        trace=best["traced"] / best["assay"],
         update_bytes=len(data),
         extra_bytes=extra,
         peak_bytes=None if extra is None else len(data) + extra,

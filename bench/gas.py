@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from eth_utils import keccak
@@ -166,5 +166,5 @@ def _settlement(
         flips = int.from_bytes(np.packbits(rng.random(256) < 0.4).tobytes(), "big")
         reading = Reading(anchor.code ^ flips, int(rng.integers(1 << 35, 1 << 37)), -14)
         workers.append(WorkerEvidence(Status.COMMITTED, reading))
-    draft = Settlement(anchor, 0, tuple(workers))
-    return Settlement(anchor, state.median(parameters, draft), draft.workers)
+    draft = Settlement(anchor, 0, tuple(workers), trace_root=rng.bytes(32))
+    return replace(draft, median=state.median(parameters, draft))

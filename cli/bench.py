@@ -52,7 +52,7 @@ def gas(workers: tuple[int, ...], as_json: bool) -> None:
 @click.option("--repeats", type=click.IntRange(1, 100), default=5, show_default=True, help="Best of so many.")
 @json_option
 def assay(values: int, repeats: int, as_json: bool) -> None:
-    """Assay of one update (root, 8 atoms, word, norm) against sha256 and a copy of the same bytes.
+    """Assay of one update (root, 8 atoms, word, norm) against sha256, a copy, and an assay with its trace.
 
     One thread, interleaved in one run, best of several.
 

@@ -20,11 +20,13 @@ class Settlement:
         anchor: Reading of the guard's anchor.
         median: Upper median of the judged scores, -256..256.
         workers: All members of the cohort but the guard, in cohort order; at most 255.
+        trace_root: The round's trace root, 32 bytes; zero if nothing vouches for the words.
     """
 
     anchor: Reading
     median: int
     workers: tuple[WorkerEvidence, ...]
+    trace_root: bytes = bytes(32)
 
     @property
     def presence(self) -> int:
@@ -42,7 +44,7 @@ def encode_settlement(settlement: Settlement) -> bytes:
         160 + 41 n bytes, n being the number of workers that committed.
 
     Raises:
-        RangeError: The median is out of range; fault of the caller.
+        RangeError: The median is out of range, or the trace root has not 32 bytes; fault of the caller.
         EvidenceShapeError: There are more than 255 workers; fault of the caller.
 
     Source:
@@ -50,12 +52,14 @@ def encode_settlement(settlement: Settlement) -> bytes:
     """
     if not -256 <= settlement.median <= 256:
         raise RangeError("median", settlement.median, -256, 256)
+    if len(settlement.trace_root) != 32:
+        raise RangeError("bytes of the trace root", len(settlement.trace_root), 32, 32)
     if len(settlement.workers) >= MEMBERS_MAX:
         raise EvidenceShapeError(f"{len(settlement.workers)} workers, a cohort has at most {MEMBERS_MAX - 1}")
     readings = [w.reading or Reading(0, 0, 0) for w in settlement.workers if w.status != Status.ABSENT]
     head = _HEAD.pack(
         settlement.anchor.code.to_bytes(32, "big"),
-        bytes(32),
+        settlement.trace_root,
         _with_status(settlement.workers, Status.UNAVAILABLE).to_bytes(32, "big"),
         _with_status(settlement.workers, Status.MALFORMED).to_bytes(32, "big"),
         settlement.anchor.norm2,
@@ -86,7 +90,7 @@ def decode_settlement(payload: bytes, presence: int, workers: int) -> Settlement
         workers: Number of members but the guard, 0..255.
 
     Returns:
-        What was posted. The median is not checked; :func:`guard.gate.judge` does.
+        What was posted. The median is not checked (:func:`guard.gate.judge` does), nor is the trace root.
 
     Raises:
         PayloadError: The payload breaks a rule of the page; fault of who posted it.
@@ -99,7 +103,7 @@ def decode_settlement(payload: bytes, presence: int, workers: int) -> Settlement
     if len(payload) != HEAD_BYTES + BYTES_PER_WORKER * n:
         raise PayloadError(f"{len(payload)} bytes for {n} workers, not {HEAD_BYTES + BYTES_PER_WORKER * n}")
     code, trace_root, unavailable32, malformed32, norm2, exponent, median, zero = _HEAD.unpack_from(payload)
-    if any(trace_root) or any(zero):
+    if any(zero):
         raise PayloadError("a reserved field is not zero")
     unavailable, malformed = int.from_bytes(unavailable32, "big"), int.from_bytes(malformed32, "big")
     here = presence & ((1 << workers) - 1)
@@ -126,4 +130,4 @@ def decode_settlement(payload: bytes, presence: int, workers: int) -> Settlement
             evidence[index] = WorkerEvidence(status)
     except RangeError as error:
         raise PayloadError(str(error)) from error
-    return Settlement(anchor, median, tuple(evidence))
+    return Settlement(anchor, median, tuple(evidence), trace_root)

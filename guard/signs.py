@@ -10,6 +10,8 @@ from guard.errors import RangeError
 OUTPUTS = 256
 ROW_VALUES = 1024
 BANK = 16
+# A trace state as 64-bit words, behind one word that is not part of it (see guard.sketch).
+STATE_WORDS = 1 + OUTPUTS * 48 // 64 + 1
 SEED_BYTES = 32
 
 _COLUMN_TAG = b"\x10"

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import ForbiddenValueError, RowsError
-from guard.signs import OUTPUTS, ROW_VALUES, SeedSigns
+from guard.signs import OUTPUTS, ROW_VALUES, STATE_WORDS, SeedSigns
 from guard.sketch_numpy import NumpySums
 
 SEGMENT_ROWS = 8
-STATE_BYTES = 8 * OUTPUTS + 8
 ATOMS = 8
 
 _COMPILED = "guard.sketch_numba"
@@ -30,14 +29,21 @@ class Engine(StrEnum):
 
 
 class _RowSums(Protocol):
-    def add(self, rows: npt.NDArray[np.int8], first: int, sums: npt.NDArray[np.int64]) -> tuple[int, int]: ...
+    def add(
+        self,
+        rows: npt.NDArray[np.int8],
+        first: int,
+        sums: npt.NDArray[np.int64],
+        norm2: int,
+        states: npt.NDArray[np.uint64] | None = None,
+    ) -> tuple[int, int]: ...
 
 
 class Sketch:
     """The running sums of one update under one seed; rows are added in order.
 
-    Every number is exact, and neither the engine nor how the rows are cut into pieces changes it. The state
-    may be read at any time, and rows may follow: that is how a trace is made.
+    Every number is exact, and neither the engine nor how the rows are cut into pieces changes it. The sums
+    may be read at any time, and rows may follow.
 
     Attributes:
         signs: The signs in use.
@@ -86,11 +92,30 @@ class Sketch:
         Raises:
             RowsError: These are not whole rows of int8; fault of the caller.
         """
+        self._add(_as_rows(rows), None)
+
+    def states(self, rows: bytes | memoryview | npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+        """Add whole segments, and give the state after each of them: what a trace is made of.
+
+        Args:
+            rows: k * 8,192 values, as in :meth:`update`; the rows so far must be whole segments too.
+
+        Returns:
+            uint8, shape (k, 1552), writable: 8 zero bytes, where the caller may put a tag to hash, and the
+            1,544 bytes of the state. They mean nothing once has_minus_128 is set.
+
+        Raises:
+            RowsError: These are not whole segments of int8, or the rows so far are not; fault of the caller.
+
+        Source:
+            docs/spec/trace.md, State.
+        """
         values = _as_rows(rows)
-        norm2, low = self._adder.add(values, self.rows, self._sums)
-        self.norm2 += norm2
-        self.has_minus_128 |= low == -128
-        self.rows += len(values)
+        if self.rows % SEGMENT_ROWS or len(values) % SEGMENT_ROWS:
+            raise RowsError(f"{len(values)} rows after {self.rows} are not whole segments of {SEGMENT_ROWS}")
+        words = np.zeros((len(values) // SEGMENT_ROWS, STATE_WORDS), dtype=np.uint64)
+        self._add(values, words)
+        return words.astype(">u8").view(np.uint8)
 
     def sums(self) -> npt.NDArray[np.int64]:
         """Give A so far: 8 atoms of 32 dimensions.
@@ -127,22 +152,10 @@ class Sketch:
         """
         return code_of(self.sums())
 
-    def state(self) -> bytes:
-        """Give the trace state: 256 x int64be(A_j so far) || u64be(norm2 so far).
-
-        Returns:
-            2,056 bytes. Trace states are defined between segments, that is after every 8th row.
-
-        Raises:
-            RowsError: The rows so far are not whole segments; fault of the caller.
-            ForbiddenValueError: A value was -128; fault of who published the update.
-
-        Source:
-            docs/spec/sketch.md, Trace state.
-        """
-        if self.rows % SEGMENT_ROWS:
-            raise RowsError(f"{self.rows} rows are not whole segments of {SEGMENT_ROWS}")
-        return self.sums().astype(">i8").tobytes() + self.norm2.to_bytes(8, "big")
+    def _add(self, values: npt.NDArray[np.int8], states: npt.NDArray[np.uint64] | None) -> None:
+        self.norm2, low = self._adder.add(values, self.rows, self._sums, self.norm2, states)
+        self.has_minus_128 |= low == -128
+        self.rows += len(values)
 
 
 def _cheapest(expected_rows: int) -> Engine:

@@ -14,8 +14,10 @@ import numpy.typing as npt
 from numba import int8, int16, int32, int64, njit, types, uint32, uint64
 
 from guard.errors import RowsError
-from guard.signs import OUTPUTS, ROW_VALUES, SeedSigns
+from guard.signs import OUTPUTS, ROW_VALUES, STATE_WORDS, SeedSigns
 
+_LOW_48 = np.uint64((1 << 48) - 1)
+_NO_STATES = np.empty((0, STATE_WORDS), dtype=np.uint64)
 # Rows whose signs are drawn together: sixteen hashes advance side by side in one vector register.
 _BLOCK_ROWS = 256
 
@@ -114,8 +116,11 @@ hash_rows = njit(
 )(_hash_rows)
 
 
-def _add_rows(rows, masks, counts, message, first, sums):  # type: ignore[no-untyped-def]
-    """Add rows to sums; give the sum of squares and the smallest value."""
+def _add_rows(rows, masks, counts, message, first, sums, norm2, states):  # type: ignore[no-untyped-def]
+    """Add rows to sums; give norm2 plus the sum of squares, and the smallest value.
+
+    states, uint64 (segments, 194), gets the packed state after each 8 rows; without a line it gets nothing.
+    """
     state = np.empty((8, _BLOCK_ROWS), np.uint32)
     schedule = np.empty((16, _BLOCK_ROWS), np.uint32)
     x = np.empty(OUTPUTS, np.int16)
@@ -123,7 +128,7 @@ def _add_rows(rows, masks, counts, message, first, sums):  # type: ignore[no-unt
     z = np.empty(OUTPUTS, np.int32)
     total = np.zeros(OUTPUTS, np.int32)
     low = int8(0)
-    norm2 = int64(0)
+    traced = states.shape[0] > 0
     for r in range(rows.shape[0]):
         lane = r % _BLOCK_ROWS
         if lane == 0:
@@ -175,6 +180,20 @@ def _add_rows(rows, masks, counts, message, first, sums):  # type: ignore[no-unt
                 c, d = z[4 * group + k], z[4 * group + k + 128]
                 total[8 * group + 2 * k] += ((c + d) ^ signs[2 * k]) - signs[2 * k]
                 total[8 * group + 2 * k + 1] += ((c - d) ^ signs[2 * k + 1]) - signs[2 * k + 1]
+
+        if traced and r & 7 == 7:
+            words = states[r >> 3]
+            for k in range(OUTPUTS):
+                sums[k] += total[k]
+                total[k] = 0
+            # Four sums of 48 bits fill three words.
+            for k in range(OUTPUTS // 4):
+                a, b = uint64(sums[4 * k]), uint64(sums[4 * k + 1]) & _LOW_48
+                c, d = uint64(sums[4 * k + 2]) & _LOW_48, uint64(sums[4 * k + 3]) & _LOW_48
+                words[3 * k + 1] = (a << uint64(16)) | (b >> uint64(32))
+                words[3 * k + 2] = (b << uint64(32)) | (c >> uint64(16))
+                words[3 * k + 3] = (c << uint64(48)) | d
+            words[STATE_WORDS - 1] = uint64(norm2)
     for k in range(OUTPUTS):
         sums[k] += total[k]
     return norm2, int64(low)
@@ -188,6 +207,8 @@ _Kernel = Callable[
         npt.NDArray[np.uint32],
         int,
         npt.NDArray[np.int64],
+        int,
+        npt.NDArray[np.uint64],
     ],
     tuple[int, int],
 ]
@@ -199,6 +220,8 @@ add_rows: _Kernel = njit(
         _readonly(uint32, 1),
         int64,
         types.Array(int64, 1, "C"),
+        int64,
+        types.Array(uint64, 2, "C"),
     ),
     nogil=True,
 )(_add_rows)
@@ -218,20 +241,34 @@ class NumbaSums:
         block = block.ljust(56, b"\0") + (8 * size).to_bytes(8, "big")
         self._message: npt.NDArray[np.uint32] = np.frombuffer(block, dtype=">u4").astype(np.uint32)
 
-    def add(self, rows: npt.NDArray[np.int8], first: int, sums: npt.NDArray[np.int64]) -> tuple[int, int]:
+    def add(
+        self,
+        rows: npt.NDArray[np.int8],
+        first: int,
+        sums: npt.NDArray[np.int64],
+        norm2: int,
+        states: npt.NDArray[np.uint64] | None = None,
+    ) -> tuple[int, int]:
         """Add consecutive rows.
 
         Args:
             rows: int8, shape (n, 1024), C-contiguous. Where a value is -128 the sums mean nothing.
             first: Number of the first row, 0 <= first < 2^62.
             sums: int64, shape (256,), contiguous; added to in place.
+            norm2: Sum of the squares so far.
+            states: uint64, shape (n / 8, 194), C-contiguous, or None. Line s gets what there is after row
+                8 s + 7 of these rows: the sums in words 1..192, four of 48 bits in three words, and norm2 in
+                word 193. Word 0 is left alone.
 
         Returns:
-            Sum of the squares, and the smallest value (at most 0), of these rows.
+            norm2 plus the squares of these rows, and their smallest value (at most 0).
 
         Raises:
             RowsError: A shape does not fit; fault of the caller.
         """
         if rows.ndim != 2 or rows.shape[1] != ROW_VALUES or sums.shape != (OUTPUTS,):
             raise RowsError(f"rows of shape {rows.shape} and sums of shape {sums.shape}")
-        return add_rows(rows, self._masks, self._counts, self._message, first, sums)
+        if states is not None and (8 * len(states), states.shape[1:]) != (len(rows), (STATE_WORDS,)):
+            raise RowsError(f"{len(rows)} rows and states of shape {states.shape}")
+        into = _NO_STATES if states is None else states
+        return add_rows(rows, self._masks, self._counts, self._message, first, sums, norm2, into)

@@ -1,4 +1,4 @@
-"""The blob store: update and model files under their roots, in a folder or at any URL that fsspec knows."""
+"""The blob store: files of updates, models and traces under their roots, at any URL that fsspec knows."""
 
 import os
 import stat
@@ -85,6 +85,7 @@ class BlobKind(StrEnum):
 
     UPDATE = "hmrk"
     MODEL = "hmmd"
+    TRACE = "hmtr"
 
 
 class BlobStore:

@@ -208,6 +208,32 @@ def padded_tree_root(data: Buffer) -> bytes:
     return builder.root()
 
 
+def digest_tree_root(digests: Buffer) -> bytes:
+    """Give the root over leaves that are digests already.
+
+    Args:
+        digests: n * 32 bytes, n >= 1, contiguous: leaf_0 || leaf_1 || ...
+
+    Returns:
+        32 bytes: the root of the perfect binary tree of depth ceil(log2 n), missing leaves being zero.
+
+    Raises:
+        TreeInputError: There is no digest, or a partial one; fault of the caller.
+
+    Source:
+        docs/spec/update.md, Root; docs/spec/trace.md, Roots.
+    """
+    leaves = _digests(digests)
+    return _reduce(leaves, tree_depth(len(leaves)))
+
+
+def _digests(digests: Buffer) -> list[bytes]:
+    data = bytes(digests)
+    if not data or len(data) % DIGEST_BYTES:
+        raise TreeInputError(f"{len(data)} bytes are not one or more digests of {DIGEST_BYTES}")
+    return [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
+
+
 @dataclass(frozen=True, slots=True)
 class Inclusion:
     """A proof that a leaf is in a tree.
@@ -239,10 +265,32 @@ def prove(blocks: Buffer, index: int) -> Inclusion:
     view = memoryview(blocks).cast("B")
     if len(view) % BLOCK_BYTES:
         raise TreeInputError(f"{len(view)} bytes are not whole blocks of {BLOCK_BYTES}")
-    count = len(view) // BLOCK_BYTES
+    return _prove(
+        [leaf_digest(view[at : at + BLOCK_BYTES]) for at in range(0, len(view), BLOCK_BYTES)], index
+    )
+
+
+def prove_digest(digests: Buffer, index: int) -> Inclusion:
+    """Give the proof of one leaf of :func:`digest_tree_root`.
+
+    Args:
+        digests: All leaves, n * 32 bytes, n >= 1.
+        index: Number of the leaf, 0 <= index < n.
+
+    Returns:
+        The proof, ceil(log2 n) siblings.
+
+    Raises:
+        TreeInputError: There is no such leaf, or a partial one; fault of the caller.
+    """
+    return _prove(_digests(digests), index)
+
+
+def _prove(leaves: list[bytes], index: int) -> Inclusion:
+    count = len(leaves)
     if not 0 <= index < count:
         raise TreeInputError(f"there is no block {index} among {count}")
-    level = [leaf_digest(view[at : at + BLOCK_BYTES]) for at in range(0, len(view), BLOCK_BYTES)]
+    level = leaves
     siblings = []
     for k in range(tree_depth(count)):
         if len(level) % 2:

@@ -7,6 +7,7 @@ import numpy as np
 from guard.gate import Reading, Status, WorkerEvidence
 from guard.signs import SeedSigns
 from guard.sketch import Engine, Sketch
+from guard.trace import Tracer
 from ledger.merkle import BLOCK_BYTES, Buffer, TreeBuilder
 from ledger.update import (
     HEADER_BYTES,
@@ -34,6 +35,8 @@ class Assay:
         code: The word, 0 unless the status is COMMITTED.
         norm2: Sum of squares, 0 unless the status is COMMITTED.
         exponent: Exponent of the update, 0 unless the status is COMMITTED.
+        leaves: Leaves of its trace, 32 bytes a segment; empty unless they were asked for and the status is
+            COMMITTED.
     """
 
     root: bytes | None
@@ -42,6 +45,7 @@ class Assay:
     code: int = 0
     norm2: int = 0
     exponent: int = 0
+    leaves: bytes = b""
 
     @property
     def reading(self) -> Reading | None:
@@ -61,6 +65,7 @@ def assay(
     *,
     committed_root: bytes | None = None,
     engine: Engine = Engine.AUTO,
+    with_trace: bool = False,
 ) -> Assay:
     """Assay the bytes that were delivered for one contribution.
 
@@ -73,15 +78,16 @@ def assay(
         seed: The round's seed, 32 bytes, or the signs drawn from it: updates of one round can share them.
         committed_root: The root in the contribution; None takes whatever root the bytes have.
         engine: Which code computes the sketch; the integers are the same.
+        with_trace: Whether to make the leaves of the trace in the same pass; it takes about a quarter longer.
 
     Returns:
-        Status, root, word, norm and exponent.
+        Status, root, word, norm and exponent, and the trace if it was asked for.
 
     Raises:
         guard.errors.RangeError: The seed has not 32 bytes; fault of the caller.
 
     Source:
-        docs/spec/update.md and docs/spec/sketch.md.
+        docs/spec/update.md, docs/spec/sketch.md and docs/spec/trace.md.
     """
     view = memoryview(data).cast("B")
     signs = seed if isinstance(seed, SeedSigns) else SeedSigns(seed)
@@ -93,11 +99,14 @@ def assay(
     sketch = None
     if reason is None:
         sketch = Sketch(signs, engine=engine, expected_rows=len(payload) // ROW_VALUES)
+    tracer = None if sketch is None or not with_trace else Tracer(sketch)
     tree = TreeBuilder()
     for at in range(0, len(payload), _PIECE_BYTES):
         piece = payload[at : at + _PIECE_BYTES]
         tree.update(piece)
-        if sketch is not None:
+        if tracer is not None:
+            tracer.update(piece)
+        elif sketch is not None:
             sketch.update(piece)
 
     root = bind_root(header, tree.root())
@@ -110,4 +119,5 @@ def assay(
     if reason is not None or sketch is None:
         return Assay(root, Status.MALFORMED, reason)
     exponent = UpdateHeader.parse(header).exponent
-    return Assay(root, Status.COMMITTED, None, sketch.code(), sketch.norm2, exponent)
+    leaves = b"" if tracer is None else tracer.leaves()
+    return Assay(root, Status.COMMITTED, None, sketch.code(), sketch.norm2, exponent, leaves)

@@ -4,7 +4,7 @@ Every step first looks whether it has been done, so a round is taken up
 wherever a crash left it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guard.gate import ABSENT, UNAVAILABLE, Status, WorkerEvidence
 from guard.settlement import Settlement, encode_settlement
@@ -26,6 +26,7 @@ from trainer.errors import TrainerError
 from trainer.fleet import RoundWork, WorkerUpdate
 from trainer.handin import update_file
 from trainer.reporting import TRANSACTIONS, Observer
+from trainer.traces import RoundTraces, round_traces
 
 _VOID_REASONS = {
     digests.VoidReason.NO_ANCHOR: "the guard handed in no anchor in time",
@@ -48,10 +49,18 @@ class Assayed:
     Attributes:
         settlement: What it posts.
         files: Bytes of the sound files by cohort index, the anchor's among them.
+        traces: Their traces, which are in the blob store.
     """
 
     settlement: Settlement
     files: dict[int, bytes]
+    traces: RoundTraces
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    data: bytes
+    leaves: bytes
 
 
 class ChainRound:
@@ -135,33 +144,40 @@ class ChainRound:
         return self._client.seed_of(self._client.state(), history.seal.accumulator)
 
     def assay(self, seed: bytes, gate: GateState) -> Assayed:
-        """Fetch every committed file, check it, and project it.
+        """Fetch every committed file, check it, project it, and store the traces.
+
+        The traces are in the store before anybody can post their root; a crash in between leaves files that
+        the same assay finds again.
 
         Args:
             seed: The round's seed.
             gate: State before the round; the median depends on who is banned.
 
         Returns:
-            What the guard posts, and the bytes of the sound files.
+            What the guard posts, the bytes of the sound files, and their traces.
 
         Raises:
             DisagreementError: The guard's own anchor cannot be read back.
+            BlobStoreFault: Disk or network failed.
         """
         roots = self._committed()
         signs = SeedSigns(seed)
-        files: dict[int, bytes] = {}
+        sound: dict[int, _Sound] = {}
         workers = tuple(
-            self._assay_one(index, roots.get(index), signs, files) for index in range(self._config.workers)
+            self._assay_one(index, roots.get(index), signs, sound) for index in range(self._config.workers)
         )
         guard = self._client.facts.guard_index
-        anchor = self._assay_one(guard, roots.get(guard), signs, files).reading
+        anchor = self._assay_one(guard, roots.get(guard), signs, sound).reading
         if anchor is None:
             raise DisagreementError(
                 f"round {self.number}: the guard's own anchor cannot be read back from {self._store.url}",
                 hint="restore the blob store; without its anchor nothing can be judged",
             )
-        draft = Settlement(anchor, 0, workers)
-        return Assayed(Settlement(anchor, gate.median(self._config.gate, draft), workers), files)
+        traces = round_traces({index: one.leaves for index, one in sound.items()}, guard + 1)
+        traces.store(self._store)
+        draft = Settlement(anchor, 0, workers, traces.root)
+        settlement = replace(draft, median=gate.median(self._config.gate, draft))
+        return Assayed(settlement, {index: one.data for index, one in sound.items()}, traces)
 
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.
@@ -250,7 +266,7 @@ class ChainRound:
         return SignedCommitment(root, tokens, sign(digest, bytes(party.signer.key)))
 
     def _assay_one(
-        self, index: int, root: bytes | None, signs: SeedSigns, files: dict[int, bytes]
+        self, index: int, root: bytes | None, signs: SeedSigns, sound: dict[int, _Sound]
     ) -> WorkerEvidence:
         if root is None:
             return ABSENT
@@ -263,9 +279,9 @@ class ChainRound:
         except LedgerError as error:
             self._observer.note(f"round {self.number}, member {index}: unavailable: {error}")
             return UNAVAILABLE
-        found = assay(data, facts, signs, committed_root=root)
+        found = assay(data, facts, signs, committed_root=root, with_trace=True)
         if found.status == Status.COMMITTED:
-            files[index] = data
+            sound[index] = _Sound(data, found.leaves)
         else:
             why = f" ({found.reason.name.lower()})" if found.reason else ""
             self._observer.note(

@@ -229,14 +229,14 @@ def lane_words(lanes: Sequence[Lane]) -> list[int]:
     return words
 
 
-def encode_payload(anchor: Posted, x: int, members: Sequence[Posted]) -> bytes:
+def encode_payload(anchor: Posted, x: int, members: Sequence[Posted], trace_root: bytes = bytes(32)) -> bytes:
     """Give the bytes that settle takes (ledger.md, Settle) for all members but the guard, in cohort order."""
     present = [p for p in members if p.status]
     unavailable = sum(1 << i for i, p in enumerate(members) if p.status == 2)
     malformed = sum(1 << i for i, p in enumerate(members) if p.status == 3)
     return (
         anchor.code.to_bytes(32, "big")
-        + bytes(32)
+        + trace_root
         + unavailable.to_bytes(32, "big")
         + malformed.to_bytes(32, "big")
         + anchor.norm2.to_bytes(8, "big")
@@ -249,8 +249,8 @@ def encode_payload(anchor: Posted, x: int, members: Sequence[Posted]) -> bytes:
     )
 
 
-def decode_payload(payload: bytes, presence: int, workers: int) -> tuple[Posted, int, list[Posted]]:
-    """Read a valid payload: anchor, x, and every worker; ``presence`` is the bitmap of committed members."""
+def decode_payload(payload: bytes, presence: int, workers: int) -> tuple[Posted, int, list[Posted], bytes]:
+    """Read a valid payload: anchor, x, every worker, trace root; ``presence`` has the committed members."""
     n = sum(presence >> i & 1 for i in range(workers))
     unavailable = int.from_bytes(payload[64:96], "big")
     malformed = int.from_bytes(payload[96:128], "big")
@@ -278,4 +278,4 @@ def decode_payload(payload: bytes, presence: int, workers: int) -> tuple[Posted,
             )
         )
         k += 1
-    return anchor, x, members
+    return anchor, x, members, payload[32:64]

@@ -78,8 +78,3 @@ def code(sums: Iterable[int]) -> int:
 def atoms(sums: Sequence[int]) -> list[list[int]]:
     """Read the 256 integers as 8 atoms of 32 dimensions, j = 32 k + d."""
     return [list(sums[32 * k : 32 * k + 32]) for k in range(8)]
-
-
-def state(sums: Sequence[int], norm2_so_far: int) -> bytes:
-    """Encode the running sums before a segment, 2,056 bytes."""
-    return b"".join(value.to_bytes(8, "big", signed=True) for value in sums) + norm2_so_far.to_bytes(8, "big")

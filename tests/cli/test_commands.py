@@ -292,4 +292,5 @@ def test_bench_assay_has_the_promised_keys(call: Call) -> None:
     assert isinstance(report, dict)
     assert set(report["seconds"]) == {"assay", "sha256", "copy"}
     assert report["ratio_to_sha256"] > 0
+    assert report["trace"] == report["traced_s"] / report["seconds"]["assay"]
     assert report["peak_bytes"] > 1_000_000

@@ -4,7 +4,7 @@ import ast
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -530,7 +530,8 @@ def random_posting(
         )
         for _ in present_workers(presence, len(lanes))
     )
-    return with_median(constants, lanes, presence, Posting(anchor, 0, assays))
+    posting = Posting(anchor, 0, assays, trace_root=rng.randbytes(32))
+    return with_median(constants, lanes, presence, posting)
 
 
 def with_median(constants: Constants, lanes: list[Lane], presence: int, posting: Posting) -> Posting:

@@ -320,12 +320,16 @@ class TestPayload:
         for wrong in (payload[:-1], payload + b"\0", b"", payload[:160]):
             refuse(self.error(sealed, wrong), "GateWrongPayloadLength", len(wrong), 160 + 41 * 5)
 
-    def test_padding_and_trace_root(self, sealed: Run, rng: random.Random) -> None:
+    @pytest.mark.parametrize("padding", [1, 2**168 - 1])
+    def test_padding(self, sealed: Run, rng: random.Random, padding: int) -> None:
         posting = sealed.posting(rng)
-        error = self.error(sealed, replace(posting, padding=1).encode())
-        refuse(error, "GateHeaderNotZero", bytes(32), 1)
-        error = self.error(sealed, replace(posting, trace_root=b"\2" * 32).encode())
-        refuse(error, "GateHeaderNotZero", b"\2" * 32, 0)
+        error = self.error(sealed, replace(posting, padding=padding).encode())
+        refuse(error, "GateHeaderNotZero", padding)
+
+    @pytest.mark.parametrize("trace_root", [bytes(32), b"\xff" * 32])
+    def test_any_trace_root_is_taken(self, sealed: Run, rng: random.Random, trace_root: bytes) -> None:
+        sealed.settle(1, replace(sealed.posting(rng), trace_root=trace_root))
+        assert sealed.lane_words() == sealed.model_lane_words()
 
     @pytest.mark.parametrize(("unavailable", "malformed"), [(1, 1), (1 << 5, 0), (0, 1 << 6), (2**255, 0)])
     def test_bitmaps(self, sealed: Run, rng: random.Random, unavailable: int, malformed: int) -> None:
@@ -361,12 +365,15 @@ class TestPayload:
 
 
 class TestDeployment:
-    def arguments(self, run: Run, **changes: object) -> list[object]:
+    def arguments(self, run: Run, **changes: object) -> tuple[object, ...]:
         values: dict[str, object] = {
             "registry": run.registry.contract.address,
             "cohort": run.cohort,
             "spec": run.spec.address,
             "requests": ZERO,
+            "challenge": ZERO,
+            "vault": ZERO,
+            "guardian": ZERO,
             "aggregator": address(AGGREGATOR),
             "run": 1,
             "model": bytes(32),
@@ -374,17 +381,33 @@ class TestDeployment:
             "length": 1,
             "deadline": run.chain.now + 10,
         }
-        return list((values | changes).values())
+        return tuple((values | changes).values())
 
     def test_arguments(self, run: Run) -> None:
-        for changes, name in (
-            ({"cohort": run.spec.address}, "ContributionLedgerUnknownCohort"),
-            ({"aggregator": ZERO}, "ContributionLedgerZeroArgument"),
-            ({"length": 0}, "ContributionLedgerZeroArgument"),
-            ({"deadline": run.chain.now}, "ContributionLedgerDeadlineOutOfRange"),
+        vault = run.chain.deploy("StakeVault", 1, 100).address
+        for changes, name, arguments in (
+            ({"cohort": run.spec.address}, "UnknownCohort", (run.spec.address.lower(),)),
+            ({"aggregator": ZERO}, "ZeroArgument", ("aggregator",)),
+            ({"length": 0}, "ZeroArgument", ("length",)),
+            ({"challenge": vault}, "ZeroArgument", ("vault",)),
+            ({"vault": vault}, "ZeroArgument", ("challenge",)),
+            ({"deadline": run.chain.now}, "DeadlineOutOfRange", (run.chain.now, run.chain.now)),
         ):
-            arguments = self.arguments(run, **changes)
-            assert run.chain.deploy_error("ContributionLedger", *arguments).name == name
+            given = self.arguments(run, **changes)
+            refuse(run.chain.deploy_error("ContributionLedger", given), "ContributionLedger" + name, *arguments)
+
+    @pytest.mark.parametrize(("delay", "is_refused"), [(99, True), (100, True), (101, False)])
+    def test_stakes_must_outlast_the_challenge_window(self, run: Run, delay: int, is_refused: bool) -> None:
+        spec = run.chain.deploy("GateSpec", Constants(challenge_window_s=100).as_tuple()).address
+        vault = run.chain.deploy("StakeVault", 1, delay).address
+        given = self.arguments(run, spec=spec, vault=vault, challenge=address(OUTSIDER))
+        if is_refused:
+            error = run.chain.deploy_error("ContributionLedger", given)
+            refuse(error, "ContributionLedgerUnbondingTooShort", delay, 100)
+        else:
+            ledger = run.chain.deploy("ContributionLedger", given)
+            assert ledger.functions.state().call()[12] is True
+            assert ledger.functions.initialModel().call() == bytes(32)
 
     @pytest.mark.parametrize(
         "change",
@@ -456,7 +479,7 @@ def test_a_guard_whose_signer_has_code_could_never_settle(run: Run) -> None:
     cohort = registry.seal_cohort([run.members[0], member])
     arguments = TestDeployment().arguments(run, cohort=cohort)
     refuse(
-        chain.deploy_error("ContributionLedger", *arguments),
+        chain.deploy_error("ContributionLedger", arguments),
         "ContributionLedgerGuardHasCode",
         wallet.address.lower(),
     )

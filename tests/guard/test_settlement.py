@@ -14,13 +14,14 @@ settlements = st.builds(
     anchor=strategies.readings,
     median=st.integers(-256, 256),
     workers=st.lists(strategies.workers(strategies.readings), max_size=9).map(tuple),
+    trace_root=st.binary(min_size=32, max_size=32),
 )
 
 
 @pytest.mark.parametrize("case", section("gates"), ids=name_of)
 def test_settlement_golden(case: Case) -> None:
     evidence = evidence_of(case)
-    settlement = Settlement(evidence.anchor, case["median"], evidence.workers)
+    settlement = Settlement(evidence.anchor, case["median"], evidence.workers, raw(case["traceRoot"]))
     assert encode_settlement(settlement) == raw(case["payload"])
     # The guard's own bit, above the workers', is ignored.
     assert (
@@ -33,12 +34,13 @@ def test_settlement_round_trip_equals_spec(settlement: Settlement) -> None:
     payload = encode_settlement(settlement)
     members = [strategies.posted(worker) for worker in settlement.workers]
     anchor = strategies.posted(settlement.anchor)
-    assert payload == spec.encode_payload(anchor, settlement.median, members)
+    assert payload == spec.encode_payload(anchor, settlement.median, members, settlement.trace_root)
     assert decode_settlement(payload, settlement.presence, len(members)) == settlement
     assert spec.decode_payload(payload, settlement.presence, len(members)) == (
         anchor,
         settlement.median,
         members,
+        settlement.trace_root,
     )
 
 
@@ -83,5 +85,8 @@ def test_absent_worker_named_unavailable_is_refused() -> None:
 def test_encode_refuses_impossible_input() -> None:
     with pytest.raises(RangeError):
         encode_settlement(Settlement(Reading(0, 0, 0), 257, ()))
+    for size in (0, 31, 33):
+        with pytest.raises(RangeError):
+            encode_settlement(Settlement(Reading(0, 0, 0), 0, (), bytes(size)))
     with pytest.raises(EvidenceShapeError):
         encode_settlement(Settlement(Reading(0, 0, 0), 0, (WorkerEvidence(ABSENT.status),) * 256))

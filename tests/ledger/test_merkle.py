@@ -13,9 +13,11 @@ from ledger.merkle import (
     InclusionError,
     TreeBuilder,
     TreeInputError,
+    digest_tree_root,
     leaf_digest,
     padded_tree_root,
     prove,
+    prove_digest,
     tree_depth,
     tree_root,
     verify_inclusion,
@@ -70,6 +72,18 @@ def test_proof_leads_to_root_and_nothing_else_does(count: int, data: st.DataObje
             verify_inclusion(root, leaf, Inclusion(index, count, wrong))
 
 
+@given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40), st.data())
+def test_tree_over_digests_equals_spec_and_proves_them(leaves: list[bytes], data: st.DataObject) -> None:
+    joined = b"".join(leaves)
+    root = digest_tree_root(joined)
+    assert root == spec.tree(leaves)
+    index = data.draw(st.integers(0, len(leaves) - 1))
+    proof = prove_digest(joined, index)
+    verify_inclusion(root, leaves[index], proof)
+    with pytest.raises(InclusionError):
+        verify_inclusion(root, bytes(31) + b"\xee", proof)
+
+
 def test_node_cannot_stand_for_leaf() -> None:
     """Leaves and nodes have other tags."""
     data = blocks(2)
@@ -109,6 +123,11 @@ def test_depths() -> None:
         lambda: TreeBuilder().root(),
         lambda: prove(bytes(BLOCK_BYTES), 1),
         lambda: prove(bytes(100), 0),
+        lambda: prove_digest(bytes(64), 2),
+        lambda: prove_digest(bytes(64), -1),
+        lambda: prove_digest(bytes(33), 0),
+        lambda: digest_tree_root(b""),
+        lambda: digest_tree_root(bytes(31)),
         lambda: tree_depth(0),
         lambda: verify_inclusion(bytes(32), bytes(32), Inclusion(2, 2, (bytes(32),))),
     ],

@@ -13,6 +13,7 @@ from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from guard.gate import GateParameters
+from guard.spec import trace
 from ledger import artifacts
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
@@ -97,6 +98,16 @@ class Recorded:
     def root(self, round_: int, index: int) -> bytes:
         """Give a committed root."""
         return next(c.update_root for c in self.histories[round_ - 1].commitments if c.index == index)
+
+    def spec_trace_root(self, round_: int, without: Sequence[int] = ()) -> bytes:
+        """Give a round's trace root by the literal spec, from the committed files; some may have no word."""
+        history = self.histories[round_ - 1]
+        assert history.verdicts is not None
+        roots = [bytes(32)] * len(self.facts.members)
+        for index in {c.index for c in history.commitments} - set(without):
+            path = BlobStore(self.folder.blobs).location(self.root(round_, index))
+            roots[index] = trace.member_root(history.verdicts.seed, Path(path).read_bytes()[96:])
+        return trace.round_root(roots)
 
     def copied_blobs(self, target: Path) -> Path:
         """Copy the run's blobs somewhere where they may be spoilt."""

@@ -44,7 +44,8 @@ def _lie(number: int, settlement: Settlement) -> Settlement:
     anchor = settlement.anchor
     if number == 4:
         anchor = replace(anchor, code=anchor.code ^ 1, norm2=anchor.norm2 + 1)
-    return Settlement(anchor, settlement.median, tuple(workers))
+    root = b"\x05" * 32 if number == 5 else settlement.trace_root
+    return Settlement(anchor, settlement.median, tuple(workers), root)
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,9 @@ def lying_guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     def lying(self: ChainRound, seed: bytes, gate: GateState) -> Assayed:
         true = assay(self, seed, gate)
         posted = _lie(self.number, true.settlement)
-        return Assayed(replace(posted, median=gate.median(self._config.gate, posted)), true.files)
+        return replace(true, settlement=replace(posted, median=gate.median(self._config.gate, posted)))
 
-    config = tiny_run(out=str(tmp_path_factory.mktemp("guard") / "run"), rounds=4)
+    config = tiny_run(out=str(tmp_path_factory.mktemp("guard") / "run"), rounds=5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChainRound, "assay", lying)
         run(config, SilentObserver())
@@ -74,12 +75,19 @@ def test_audit_names_every_lie_of_a_guard(lying_guard: Recorded) -> None:
         (2, name(2), "exponent"),
         (3, name(2), "status"),
         (3, name(3), "status"),
+        (3, name(GUARD), "trace_root"),
         (4, name(GUARD), "word"),
         (4, name(GUARD), "norm2"),
+        (5, name(GUARD), "trace_root"),
     }
+    traces = {d.round: (d.expected, d.found) for d in report.differences if d.field == "trace_root"}
+    assert traces[5] == ("0x" + lying_guard.spec_trace_root(5).hex(), "0x" + "05" * 32)
+    # It posted no word of two members, so their traces do not belong to what it posted.
+    assert traces[3][0] == "0x" + lying_guard.spec_trace_root(3, without=[2, 3]).hex()
+    assert traces[3][1] == "0x" + lying_guard.spec_trace_root(3).hex()
     claims = {(d.worker, d.expected, d.found) for d in report.differences if d.field == "status"}
     assert claims == {(name(2), "committed", "malformed"), (name(3), "committed", "unavailable")}
-    assert report.checked.models == 5, "the merges are those that follow from what was posted"
+    assert report.checked.models == 6, "the merges are those that follow from what was posted"
 
 
 def test_audit_says_whose_verdict_a_lie_has_changed(lying_guard: Recorded) -> None:

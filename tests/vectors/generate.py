@@ -13,7 +13,7 @@ from typing import Any
 
 from eth_hash.auto import keccak
 
-from guard.spec import gate, merge, sketch, update
+from guard.spec import gate, merge, sketch, trace, update
 
 PATH = Path(__file__).with_name("hallmark_v1.json")
 SEEDS = [sha256(b"seed %d" % i).digest() for i in range(3)]
@@ -254,6 +254,14 @@ def aligned(seed: bytes, rows: int, output: int) -> list[int]:
     return values
 
 
+def values_of(recipe: Recipe) -> list[int]:
+    """Give the values of any recipe; those that are aligned need the sketch."""
+    if recipe["kind"] != "aligned":
+        return expand(recipe)
+    values = aligned(bytes.fromhex(recipe["seed"][2:]), recipe["n"] // 1024, recipe["output"])
+    return [-value for value in values] if recipe.get("negated") else values
+
+
 def sketches() -> list[Json]:
     cases = [
         ("random", SEEDS[0], drawn("a", 5 * 8192)),
@@ -270,31 +278,74 @@ def sketches() -> list[Json]:
     ]
     out = []
     for name, seed, recipe in cases:
-        if recipe["kind"] == "aligned":
-            values = aligned(seed, recipe["n"] // 1024, recipe["output"])
-        else:
-            values = expand(recipe)
-        payload = bytes(value % 256 for value in values)
-        hashes = [keccak(sketch.state([0] * 256, 0))]
-        sums = [0] * 256
-        squares = 0
-        for at in range(0, len(payload), 8192):
-            piece = payload[at : at + 8192]
-            sums = [a + b for a, b in zip(sums, sketch.project(seed, piece, at // 1024), strict=True)]
-            squares += sketch.norm2(piece)
-            hashes.append(keccak(sketch.state(sums, squares)))
+        payload = bytes(value % 256 for value in values_of(recipe))
+        sums = sketch.project(seed, payload)
         out.append(
             {
                 "name": name,
                 "seed": h(seed),
                 "values": recipe,
                 "sums": sums,
-                "norm2": squares,
+                "norm2": sketch.norm2(payload),
                 "code": word(sketch.code(sums)),
-                "stateHashes": [h(state) for state in hashes],
             }
         )
     return out
+
+
+# ---- trace.md
+
+
+def traces() -> list[Json]:
+    """The states are rebuilt from the values; one of them is written out, the others are in their leaves."""
+    cases = [
+        ("one value", SEEDS[0], drawn("trace 1", 1)),
+        ("one segment", SEEDS[0], drawn("trace 8192", 8192)),
+        ("two segments, one value in the second", SEEDS[1], drawn("trace 8193", 8193)),
+        ("five segments", SEEDS[1], drawn("trace 40960", 40960)),
+        ("all 127", SEEDS[2], cycle([127], 3 * 8192)),
+        ("all -127", SEEDS[2], cycle([-127], 3 * 8192)),
+        ("alternating", SEEDS[1], cycle([127, -127], 2 * 8192)),
+        ("zero", SEEDS[0], cycle([0], 2 * 8192)),
+        (
+            "most negative sum at output 200",
+            SEEDS[0],
+            {"kind": "aligned", "seed": h(SEEDS[0]), "output": 200, "n": 16384, "negated": True},
+        ),
+    ]
+    out = []
+    for name, seed, recipe in cases:
+        values = values_of(recipe)
+        padding = -len(values) % 8192
+        payload = bytes(value % 256 for value in values) + bytes(padding)
+        states = trace.states(seed, payload)
+        out.append(
+            {
+                "name": name,
+                "seed": h(seed),
+                "values": recipe,
+                "lastState": h(states[-1]),
+                "leaves": [h(leaf) for leaf in trace.leaves(seed, payload)],
+                "root": h(trace.member_root(seed, payload)),
+            }
+        )
+    return out
+
+
+def round_traces() -> list[Json]:
+    """Rounds of members' roots: with and without those who have no word, and none but the anchor's."""
+    roots = [sha256(b"trace root %d" % i).digest() for i in range(11)]
+    nobody = bytes(32)
+    cases = [
+        ("one worker and the guard", roots[:2]),
+        ("three workers, one without a word", [roots[0], nobody, roots[2], roots[3]]),
+        ("ten workers", roots),
+        ("nobody but the anchor", [nobody] * 4 + [roots[4]]),
+    ]
+    return [
+        {"name": name, "roots": [h(root) for root in case], "root": h(trace.round_root(case))}
+        for name, case in cases
+    ]
 
 
 # ---- gate.md
@@ -367,6 +418,11 @@ class Rounds:
         banned = [lane.llr >= self.spec.banFrom for lane in self.lanes]
         verdict = gate.gate(self.spec, round_number, anchor, members, self.lanes, self.yardstick)
         presence = sum(1 << i for i, p in enumerate(members) if p.status) | 1 << len(members)
+        # Of some rounds zero: a ledger takes any trace root.
+        trace_root = (
+            sha256(f"{self.name} {round_number}".encode()).digest() if round_number != 2 else bytes(32)
+        )
+        payload = gate.encode_payload(anchor, verdict.median, members, trace_root)
         self.cases.append(
             {
                 "name": f"{self.name}, round {round_number}",
@@ -378,8 +434,9 @@ class Rounds:
                 "laneWordsBefore": [word(w) for w in gate.lane_words([*self.lanes, gate.Lane()])],
                 "yardstickBefore": self.yardstick,
                 "median": verdict.median,
-                "payload": h(gate.encode_payload(anchor, verdict.median, members)),
-                "payloadHash": h(keccak(gate.encode_payload(anchor, verdict.median, members))),
+                "traceRoot": h(trace_root),
+                "payload": h(payload),
+                "payloadHash": h(keccak(payload)),
                 "scores": verdict.scores,
                 "approved": word(verdict.approved),
                 "yardstickAfter": verdict.yardstick,
@@ -618,6 +675,8 @@ def build() -> dict[str, list[Json]]:
         "signs": signs(),
         "segments": segments(),
         "sketches": sketches(),
+        "traces": traces(),
+        "roundTraces": round_traces(),
         "specs": specs(),
         "lanes": lanes(),
         "medians": medians(),

@@ -9,9 +9,11 @@ from guard.signs import SeedSigns
 from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobTooLargeError
 from ledger.client import LedgerFacts
 from ledger.deployment import NO_ADDRESS
+from ledger.merkle import digest_tree_root
 from ledger.update import UpdateFacts
 from trainer.assay import Assay, assay
 from trainer.audit.report import Findings, word
+from trainer.traces import expected_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class BytesAgain:
         """
         signs = SeedSigns(seed)
         files: dict[int, bytes] = {}
+        traces: dict[int, bytes] = {}
         evidence: list[WorkerEvidence] = []
         before = self._findings.total
         guard = self._facts.guard_index
@@ -90,11 +93,24 @@ class BytesAgain:
             found = self._deliver(round_, index, roots[index], signs)
             if found.data is not None and keep >> index & 1:
                 files[index] = found.data
+            if found.assay.leaves:
+                traces[index] = digest_tree_root(found.assay.leaves)
             claim = WorkerEvidence(Status.COMMITTED, anchor) if index == guard else posted.workers[index]
             evidence.append(self._compare_one(round_, index, roots[index], claim, found))
         reading = evidence.pop().reading
         settlement = Settlement(anchor if reading is None else reading, 0, tuple(evidence))
-        return Readings(settlement, self._findings.total == before, files)
+        readings = Readings(settlement, self._findings.total == before, files)
+        self._compare_traces(round_, traces, posted)
+        return readings
+
+    def _compare_traces(self, round_: int, found: Mapping[int, bytes], posted: Settlement) -> None:
+        """Compare the trace root, unless bytes that it rests on are not there, which has been noted."""
+        guard = self._facts.guard_index
+        with_word = [i for i, worker in enumerate(posted.workers) if worker.status == Status.COMMITTED]
+        expected = expected_root(found, [*with_word, guard], guard + 1)
+        if expected is not None:
+            worker = self._facts.members[guard].identity
+            self._findings.same(round_, "trace_root", expected, posted.trace_root, worker)
 
     def _deliver(self, round_: int, index: int, root: bytes, signs: SeedSigns) -> Delivered:
         facts = UpdateFacts(
@@ -114,7 +130,7 @@ class BytesAgain:
             return Delivered(nothing, None, f"more than {facts.size_bytes} bytes")
         except BlobCorruptError as error:
             return Delivered(nothing, None, str(error))
-        found = assay(data, facts, signs, committed_root=root)
+        found = assay(data, facts, signs, committed_root=root, with_trace=True)
         if found.status == Status.UNAVAILABLE:
             other = f"{len(data)} bytes" if found.root is None else f"0x{found.root.hex()}"
             return Delivered(found, None, other)

@@ -82,8 +82,8 @@ library Gate {
     error GateWrongPayloadLength(uint256 length, uint256 expected);
     /// @notice Thrown when the bitmaps of unavailable and malformed members overlap or leave the present workers.
     error GateWrongStatuses(uint256 unavailable, uint256 malformed, uint256 presentWorkers);
-    /// @notice Thrown when the trace root or the padding of the payload's header is not zero.
-    error GateHeaderNotZero(bytes32 traceRoot, uint256 padding);
+    /// @notice Thrown when the padding of the payload's header is not zero.
+    error GateHeaderNotZero(uint256 padding);
     /// @notice Thrown when an unavailable or malformed worker has a code, norm or exponent that is not zero.
     error GateUndeliveredNotZero(uint256 index);
     /// @notice Thrown when an exponent is outside -64..63.
@@ -188,21 +188,19 @@ library Gate {
             if (payload.length != expected) revert GateWrongPayloadLength(payload.length, expected);
             uint256 start;
             uint256 anchorCode;
-            bytes32 traceRoot;
             uint256 unavailable;
             uint256 malformed;
             uint256 tail;
             assembly ("memory-safe") {
                 start := payload.offset
                 anchorCode := calldataload(start)
-                traceRoot := calldataload(add(start, 32))
                 unavailable := calldataload(add(start, 64))
                 malformed := calldataload(add(start, 96))
                 tail := calldataload(add(start, 128))
             }
             // tail = norm2 (8 bytes) || exponent (1) || x (2) || zero (21)
             uint256 padding = tail & ((1 << 168) - 1);
-            if (traceRoot != 0 || padding != 0) revert GateHeaderNotZero(traceRoot, padding);
+            if (padding != 0) revert GateHeaderNotZero(padding);
             uint256 undelivered = unavailable | malformed;
             if (unavailable & malformed != 0 || undelivered & ~workers != 0) {
                 revert GateWrongStatuses(unavailable, malformed, workers);
