@@ -22,6 +22,7 @@ from ledger.node import Node, NodeAnswerError, Sent
 
 MEMBER_BYTES = 40
 
+_SETTLE_WINDOW = 16  # its place in docs/spec/gate.md
 # More than any of our transactions takes (bench/gas.py); what is left over is not paid.
 _GAS_BASE = 500_000
 _GAS_PER_MEMBER = 30_000
@@ -68,7 +69,7 @@ class LedgerState:
         is_seed_fixed: Whether somebody has stored the seed.
         yardstick: 0 = none yet, else m + 1 (docs/spec/gate.md).
         presence: Bitmap of the members that have committed.
-        parent_model: Model root of the last finalized round, or of the round that the model was rolled back to.
+        parent_model: Model root of the last finalized round, or of the round that was rolled back to.
         sealed_at: Unix seconds of the chain, 0 before.
         is_unbonded: Whether the guard has too little in the vault to settle.
         is_paused: Whether the guardian lets no round open.
@@ -272,6 +273,11 @@ class LedgerClient:
         return ReputationView(
             int(ema), int(llr), int(accepted), int(refused), int(last_round), bool(is_banned)
         )
+
+    @property
+    def settle_window_s(self) -> int:
+        """Seconds after the seal from which anybody may void a round that is not settled."""
+        return self.facts.parameters[_SETTLE_WINDOW]
 
     def is_seed_missed(self, state: LedgerState) -> bool:
         """Tell whether a sealed round can only be voided: its seed is out of reach and nobody has stored it.

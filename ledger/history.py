@@ -157,7 +157,7 @@ class RoundHistory:
 
     @property
     def overturned(self) -> int:
-        """Bitmap of the workers whose contribution was overturned; without those of a whole overturned round."""
+        """Bitmap of the workers whose own contribution was overturned; not those of an overturned round."""
         return _bitmap(self.overturnings)
 
     @property
@@ -173,7 +173,9 @@ class RoundHistory:
     def transactions(self) -> set[bytes]:
         """Give the hashes of all transactions that moved the round on."""
         steps = (self.seal, self.verdicts, self.final, self.voided)
-        found = {item.transaction for item in (*self.commitments, *self.overturnings, *self.rollbacks)}
+        found = {commitment.transaction for commitment in self.commitments}
+        found |= {overturning.transaction for overturning in self.overturnings}
+        found |= {rollback.transaction for rollback in self.rollbacks}
         return found | {step.transaction for step in steps if step is not None}
 
 
@@ -460,9 +462,7 @@ def _read_overturning(_: Node, __: str, history: RoundHistory, event: Event) -> 
     index = int(event.arguments["index"]) if event.name == "ContributionOverturned" else None
     if history.is_overturned or any(item.index == index for item in history.overturnings):
         raise HistoryError(history.round, event.name, "the event comes twice, or too late")
-    history.overturnings.append(
-        Overturning(index, history.final is not None, event.transaction, event.block)
-    )
+    history.overturnings.append(Overturning(index, history.final is not None, event.transaction, event.block))
 
 
 def _read_rollback(_: Node, __: str, history: RoundHistory, event: Event) -> None:

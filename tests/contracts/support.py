@@ -537,14 +537,7 @@ def random_posting(
 def with_median(constants: Constants, lanes: list[Lane], presence: int, posting: Posting) -> Posting:
     """Give the same posting with the right median."""
     scores = judged(constants, lanes, presence, posting)
-    return Posting(
-        posting.anchor,
-        upper_median(list(scores.values())),
-        posting.assays,
-        posting.unavailable,
-        posting.malformed,
-        posting.trace_root,
-    )
+    return replace(posting, x=upper_median(list(scores.values())))
 
 
 def canonical(value: str) -> bytes:

@@ -394,7 +394,9 @@ class TestDeployment:
             ({"deadline": run.chain.now}, "DeadlineOutOfRange", (run.chain.now, run.chain.now)),
         ):
             given = self.arguments(run, **changes)
-            refuse(run.chain.deploy_error("ContributionLedger", given), "ContributionLedger" + name, *arguments)
+            refuse(
+                run.chain.deploy_error("ContributionLedger", given), "ContributionLedger" + name, *arguments
+            )
 
     @pytest.mark.parametrize(("delay", "is_refused"), [(99, True), (100, True), (101, False)])
     def test_stakes_must_outlast_the_challenge_window(self, run: Run, delay: int, is_refused: bool) -> None:
