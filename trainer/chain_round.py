@@ -211,7 +211,7 @@ class ChainRound:
         return overturned, decision.without(self._config.gate, overturned)
 
     def wait_for_window(self) -> None:
-        """Wait until the challenge window of a settled round is over; a challenge that holds starts it anew."""
+        """Wait until a settled round's challenge window is over; a challenge that holds starts it anew."""
         window = self._config.gate.challenge_window_s
         while window and (state := self._client.state()).stage == Stage.SETTLED:
             finalizable_at = state.settled_at + window

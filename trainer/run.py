@@ -359,7 +359,7 @@ class LedgerRun:
         if state.tainted_from and state.stage != Stage.SETTLED:
             raise TaintedError(
                 f"round {state.tainted_from} was overturned after it was final: the model cannot be trusted",
-                hint=f"set it back with `hallmark rollback {self._folder.path}`, then run the same command again",
+                hint=f"set it back with `hallmark rollback {self._folder.path}`, then run this again",
             )
         if state.stage != Stage.IDLE:
             return 0
