@@ -10,7 +10,7 @@ from eth_abi.abi import encode
 from eth_utils import keccak
 from web3.logs import DISCARD
 
-from tests.contracts.model import Constants, Posting
+from tests.contracts.model import Constants, Posting, unpack_lanes
 from tests.contracts.support import (
     AGGREGATOR,
     OUTSIDER,
@@ -238,15 +238,9 @@ def test_false_anchor_voids_the_round(run: Run, rng: random.Random) -> None:
         refuse(run.chain.error(call, CHALLENGE), "NotOverturnable", 2, 2, IDLE)
     run.chain.send(run.ledger.functions.openRound(run.chain.now + 1000), AGGREGATOR)
     refuse(run.chain.error(overturn(run, 2, 0), CHALLENGE), "AlreadyOverturned", 2, run.full)
-    [run.lanes, run.yardstick] = [unpack(run, before), yardstick]
+    run.lanes, run.yardstick = unpack_lanes(before, len(run.members)), yardstick
     finish(run, 3, rng)
     assert run.lane_words() == run.model_lane_words()
-
-
-def unpack(run: Run, words: list[int]) -> Any:
-    from tests.contracts.model import unpack_lanes
-
-    return unpack_lanes(words, len(run.members))
 
 
 def test_hooks_are_for_the_challenge_alone(run: Run, rng: random.Random) -> None:
@@ -332,7 +326,7 @@ def test_taint_and_rollback(run: Run, rng: random.Random) -> None:
 
 
 def test_what_a_rollback_has_undone_neither_taints_nor_comes_back(run: Run, rng: random.Random) -> None:
-    """Round 3 rests on round 2, which was overturned: it is no target, although it is before the next taint."""
+    """Round 3 rests on round 2, which was overturned: it is no target, though before the next taint."""
     for round_ in (1, 2, 3):
         finish(run, round_, rng, reopen=round_ < 3)
     run.chain.send(overturn(run, 2, 0), CHALLENGE)
@@ -402,7 +396,10 @@ def test_a_run_without_guardian_challenge_and_vault_obeys_nobody(rng: random.Ran
 
 def test_a_guard_without_stake_cannot_settle(run: Run, rng: random.Random) -> None:
     vault, guard, domain = vault_of(run), run.guard, run.ledger.address
-    settle = lambda: run.ledger.functions.settle(1, posting_of(run, rng).encode())  # noqa: E731
+
+    def settle() -> Any:
+        return run.ledger.functions.settle(1, posting_of(run, rng).encode())
+
     assert not run.state()["isUnbonded"]
     run.reach_sealed(1)
     run.chain.send(vault.startUnbonding(domain), guard.identity_key)
