@@ -118,3 +118,22 @@ def unpack_lanes(words: Sequence[int], members: int) -> tuple[Lane, ...]:
         Lane.unpack(words[index // LANES_PER_WORD] >> _LANE_BITS * (index % LANES_PER_WORD) & _LANE_MASK)
         for index in range(members)
     )
+
+
+def put_back(words: Sequence[int], before: Sequence[int], members: int) -> tuple[int, ...]:
+    """Give lane words in which some members' lanes are those of other lane words.
+
+    Args:
+        words: Lane words, each 0 <= word < 2**256.
+        before: As many lane words, for instance those before a round.
+        members: Bitmap of the members whose lanes are taken from `before`.
+
+    Returns:
+        The new lane words.
+    """
+    mixed = list(words)
+    for index in range(LANES_PER_WORD * len(mixed)):
+        if members >> index & 1:
+            word, mask = index // LANES_PER_WORD, _LANE_MASK << _LANE_BITS * (index % LANES_PER_WORD)
+            mixed[word] = mixed[word] & ~mask | before[word] & mask
+    return tuple(mixed)

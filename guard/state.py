@@ -1,9 +1,11 @@
 """What the guard carries from round to round, and how one settlement moves it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
+from guard.errors import RangeError
 from guard.gate import GateParameters, RoundEvidence, RoundVerdict, judge, lane_word_count
+from guard.lanes import put_back
 from guard.settlement import Settlement
 from guard.weights import CoalitionHistory, MergeWeights, merge_weights
 
@@ -23,6 +25,39 @@ class Decision:
     verdict: RoundVerdict
     weights: MergeWeights
     after: "GateState"
+
+    def without(self, parameters: GateParameters, overturned: int) -> Self:
+        """Give the same decision when contributions were overturned before the merge.
+
+        They have no weight, and their lanes are those before the round. Verdict, yardstick and coalition
+        evidence stay: they follow from what was posted.
+
+        Args:
+            parameters: The constants of the run.
+            overturned: Bitmap of the workers; 0 changes nothing.
+
+        Returns:
+            Weights and next state; what was judged, and the verdict, are those of the settlement.
+
+        Raises:
+            RangeError: The bitmap names somebody who is no worker; fault of the caller.
+
+        Source:
+            docs/spec/challenge.md, "Effects".
+        """
+        if not overturned:
+            return self
+        workers = len(self.evidence.workers)
+        if not 0 < overturned < 1 << workers:
+            raise RangeError("overturned", overturned, 0, (1 << workers) - 1)
+        words = put_back(self.verdict.lane_words, self.evidence.lane_words, overturned)
+        standing = replace(self.verdict, approved=self.verdict.approved & ~overturned)
+        coalition = self.after.coalition
+        return replace(
+            self,
+            weights=merge_weights(parameters, coalition, self.evidence, standing),
+            after=GateState(self.after.yardstick, words, coalition),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ledger.node import Node, NodeAnswerError, Sent
 
 MEMBER_BYTES = 40
 
+_SETTLE_WINDOW = 16  # its place in docs/spec/gate.md
 # More than any of our transactions takes (bench/gas.py); what is left over is not paid.
 _GAS_BASE = 500_000
 _GAS_PER_MEMBER = 30_000
@@ -68,7 +69,11 @@ class LedgerState:
         is_seed_fixed: Whether somebody has stored the seed.
         yardstick: 0 = none yet, else m + 1 (docs/spec/gate.md).
         presence: Bitmap of the members that have committed.
-        parent_model: Model root of the last finalized round.
+        parent_model: Model root of the last finalized round, or of the round that was rolled back to.
+        sealed_at: Unix seconds of the chain, 0 before.
+        is_unbonded: Whether the guard has too little in the vault to settle.
+        is_paused: Whether the guardian lets no round open.
+        tainted_from: First final round that was overturned since the last rollback, 0 if none was.
     """
 
     round: int
@@ -80,6 +85,10 @@ class LedgerState:
     yardstick: int
     presence: int
     parent_model: bytes
+    sealed_at: int = 0
+    is_unbonded: bool = False
+    is_paused: bool = False
+    tainted_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,10 @@ class LedgerFacts:
         data_requests: Address of the data-request contract, zero if none.
         shape_digest: 32 bytes.
         length: Number of parameters.
+        challenge: Address of the contract that may overturn, zero if none.
+        vault: Address of the StakeVault, zero if none.
+        guardian: Who may pause, zero if nobody.
+        initial_model: Model root that round 1 started from, 32 bytes.
     """
 
     domain: Domain
@@ -111,6 +124,10 @@ class LedgerFacts:
     data_requests: str
     shape_digest: bytes
     length: int
+    challenge: str
+    vault: str
+    guardian: str
+    initial_model: bytes
 
     @property
     def guard_index(self) -> int:
@@ -219,11 +236,23 @@ class LedgerClient:
             yardstick=int(raw[8]),
             presence=int(raw[9]),
             parent_model=bytes(raw[10]),
+            sealed_at=int(raw[3]),
+            is_unbonded=bool(raw[12]),
+            is_paused=bool(raw[13]),
+            tainted_from=int(raw[14]),
         )
 
     def record_of(self, round_: int) -> bytes:
         """Read a round's record digest; 32 zero bytes if it has none."""
         return bytes(self._call("recordOf", round_))
+
+    def overturned_of(self, round_: int) -> int:
+        """Read which members' contributions to a round were overturned, as a bitmap; all if the round was."""
+        return int(self._call("overturnedOf", round_))
+
+    def tainted_from(self) -> int:
+        """Read the first final round that was overturned since the last rollback; 0 if none was."""
+        return int(self._call("taintedFrom"))
 
     def lanes(self) -> list[int]:
         """Read all lane words of the run."""
@@ -244,6 +273,11 @@ class LedgerClient:
         return ReputationView(
             int(ema), int(llr), int(accepted), int(refused), int(last_round), bool(is_banned)
         )
+
+    @property
+    def settle_window_s(self) -> int:
+        """Seconds after the seal from which anybody may void a round that is not settled."""
+        return self.facts.parameters[_SETTLE_WINDOW]
 
     def is_seed_missed(self, state: LedgerState) -> bool:
         """Tell whether a sealed round can only be voided: its seed is out of reach and nobody has stored it.
@@ -357,6 +391,29 @@ class LedgerClient:
         """Give up a round that cannot be settled any more (anybody)."""
         return self._send(sender, "voidRound", round_)
 
+    def rollback(
+        self,
+        sender: LocalAccount,
+        to_round: int,
+        settled_digest: bytes,
+        model_root: bytes,
+        weights_digest: bytes,
+    ) -> Sent:
+        """Set a tainted model back to that of an earlier round (aggregator, when idle).
+
+        Args:
+            sender: The aggregator.
+            to_round: Final round before the overturned one; 0 for the initial model.
+            settled_digest: Its D2; anything for round 0.
+            model_root: Root of the model that it ended with.
+            weights_digest: Of its merge; anything for round 0.
+        """
+        return self._send(sender, "rollback", to_round, settled_digest, model_root, weights_digest)
+
+    def pause(self, guardian: LocalAccount, is_paused: bool) -> Sent:
+        """Stop the opening of rounds, or let it go on (guardian)."""
+        return self._send(guardian, "pause", is_paused)
+
     def _read_facts(self) -> LedgerFacts:
         cohort = self.node.code(self._call("cohort"))
         if len(cohort) < 1 + 2 * MEMBER_BYTES or (len(cohort) - 1) % MEMBER_BYTES:
@@ -376,6 +433,10 @@ class LedgerClient:
             data_requests=to_checksum_address(self._call("dataRequests")),
             shape_digest=bytes(self._call("shapeDigest")),
             length=int(self._call("length")),
+            challenge=to_checksum_address(self._call("challenge")),
+            vault=to_checksum_address(self._call("vault")),
+            guardian=to_checksum_address(self._call("guardian")),
+            initial_model=bytes(self._call("initialModel")),
         )
 
     def _call(self, name: str, *arguments: object) -> Any:

@@ -7,7 +7,7 @@ deployed twice.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from ledger.errors import EnvironmentFault, InputError
 from ledger.history import decode_log
 from ledger.node import Node
 from ledger.parties import Parties, Party, joining_proof
+from ledger.stakes import VaultClient
 
 FORMAT = 1
 MINIMUM_BOND_WEI = 10**16
 FUNDS_WEI = 10**18
 _JOIN_GAS = 500_000
 UNBONDING_S = 7 * 24 * 3600
+MINIMUM_STAKE_WEI = 10**17
 NO_ADDRESS = "0x" + "00" * 20
 
 
@@ -46,6 +48,9 @@ class RunFacts:
         shape_digest: 32 bytes.
         length: Number of parameters.
         commit_window_s: Seconds for the commitments of round 1.
+        data_requests: Address of the data-request contract; zero: the run has none.
+        challenge: Address of the contract that may overturn; zero: the run has none, and no vault either.
+        guardian: Who may pause; zero: nobody.
     """
 
     run: int
@@ -53,6 +58,9 @@ class RunFacts:
     shape_digest: bytes
     length: int
     commit_window_s: int
+    data_requests: str = NO_ADDRESS
+    challenge: str = NO_ADDRESS
+    guardian: str = NO_ADDRESS
 
 
 class MemoryJournal:
@@ -116,6 +124,9 @@ class Journal(MemoryJournal):
                 )
             if self.get(step) is None:
                 self.put(step, known)
+        vault = other.get("vault")
+        if isinstance(vault, dict) and "address" in vault and self.get("vault") is None:
+            self.put("vault", vault)
 
 
 class Deployer:
@@ -148,12 +159,21 @@ class Deployer:
             )
         return registry, spec
 
+    def vault(self) -> str:
+        """Deploy what runs with a challenge contract share: the StakeVault.
+
+        Returns:
+            Its address.
+        """
+        return self._contract("vault", "StakeVault", MINIMUM_STAKE_WEI, UNBONDING_S)
+
     def run(self, parameters: Sequence[int], parties: Parties, facts: RunFacts) -> str:
         """Deploy everything that a run needs.
 
         Args:
             parameters: The gate's constants in the order of docs/spec/gate.md.
-            parties: Everybody's keys; members join with the smallest bond.
+            parties: Everybody's keys; members join with the smallest bond. In a run with a challenge contract
+                the guard's stake is filled up to the smallest one, also if it was slashed before.
             facts: What the ledger is told.
 
         Returns:
@@ -170,20 +190,36 @@ class Deployer:
             self._join(registry, party)
         cohort = self._cohort(registry, parties)
         deadline = self._node.next_timestamp() + facts.commit_window_s
-        return self._contract(
+        vault = NO_ADDRESS if facts.challenge == NO_ADDRESS else self.vault()
+        ledger = self._contract(
             "ledger",
             "ContributionLedger",
-            registry,
-            cohort,
-            spec,
-            NO_ADDRESS,
-            self._operator.address,
-            facts.run,
-            facts.initial_model,
-            facts.shape_digest,
-            facts.length,
-            deadline,
+            (
+                registry,
+                cohort,
+                spec,
+                facts.data_requests,
+                facts.challenge,
+                vault,
+                facts.guardian,
+                self._operator.address,
+                facts.run,
+                facts.initial_model,
+                facts.shape_digest,
+                facts.length,
+                deadline,
+            ),
         )
+        if vault != NO_ADDRESS:
+            self._stake(VaultClient(self._node, vault), ledger, parties.guard)
+        return ledger
+
+    def _stake(self, vault: VaultClient, ledger: str, guard: Party) -> None:
+        """Fill the guard's stake up; one that is being withdrawn is its owner's will and stays as it is."""
+        stake = vault.stake_of(ledger, guard.identity.address)
+        missing = vault.min_stake_wei - stake.amount_wei
+        if missing > 0 and not stake.withdrawable_at:
+            vault.deposit(guard.identity, ledger, guard.identity.address, missing)
 
     def _contract(self, step: str, name: str, *arguments: object) -> str:
         artifact = artifacts.load(name)
@@ -192,8 +228,9 @@ class Deployer:
             address = known.get("address") or _created(self._operator.address, known["nonce"])
             code = self._node.code(address)
             if artifact.matches(code):
+                check_seen(self._node, step, known)
                 if "address" not in known:
-                    self._journal.put(step, {**known, "address": address})
+                    self._journal.put(step, {**known, "address": address, "seen": _head(self._node)})
                 return str(address)
             if "address" in known:
                 raise DeploymentError(
@@ -204,7 +241,7 @@ class Deployer:
         intent = {"nonce": nonce, "block": self._node.block_number()}
         self._journal.put(step, intent)
         address, _ = self._node.deploy(self._operator, artifact.abi, artifact.bytecode, *arguments)
-        self._journal.put(step, {**intent, "address": address})
+        self._journal.put(step, {**intent, "address": address, "seen": _head(self._node)})
         return address
 
     def _fund(self, address: str) -> None:
@@ -282,6 +319,60 @@ def ledger_address(path: Path, chain_id: int) -> str:
             f"{path}: the run's ledger was never deployed", hint="run the same `hallmark run` again"
         )
     return str(step["address"])
+
+
+def find_ledger(path: Path, node: Node) -> str:
+    """Read where a run's ledger is, and check that this is the chain that it was deployed to.
+
+    Two local chains give the same addresses to the same contracts, so an address alone proves nothing.
+
+    Args:
+        path: A run's deployment.json.
+        node: The chain that the caller is connected to.
+
+    Returns:
+        Address of the ContributionLedger.
+
+    Raises:
+        DeploymentError: As for `ledger_address`, or this is another chain with the same id.
+        EnvironmentFault: The node failed.
+    """
+    address = ledger_address(path, node.chain_id)
+    check_seen(node, "ledger", _read_steps(path, node.chain_id)["ledger"])
+    return address
+
+
+def check_seen(node: Node, step: str, known: Mapping[str, Any]) -> None:
+    """Check that a chain has the block that was its newest when a step was done.
+
+    Args:
+        node: The chain.
+        step: Name of the step, for the message.
+        known: What a journal has of the step; steps of before this check was made have no such block.
+
+    Raises:
+        DeploymentError: It has not: it is another chain with the same id.
+        EnvironmentFault: The node failed.
+    """
+    seen = known.get("seen")
+    if seen is None:
+        return
+    try:
+        number, expected = int(seen["block"]), str(seen["hash"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeploymentError(f"the deployment's block of step {step!r} cannot be read: {seen!r}") from error
+    found = "none" if number > node.block_number() else "0x" + bytes(node.block(number)["hash"]).hex()
+    if found != expected:
+        raise DeploymentError(
+            f"this is not the chain of the deployment: its block {number} is {found}, not {expected}",
+            hint="another local chain, with the same addresses? check --rpc-url, or choose another --out",
+        )
+
+
+def _head(node: Node) -> dict[str, Any]:
+    """Give number and hash of the newest block; a chain is told by them."""
+    block = node.block()
+    return {"block": int(block["number"]), "hash": "0x" + bytes(block["hash"]).hex()}
 
 
 def _read_steps(path: Path, chain_id: int) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class VoidReason(IntEnum):
     NO_ANCHOR = 1
     SEED_MISSED = 2
     SETTLE_OVERDUE = 3
+    FALSE_ANCHOR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def final(settled_digest: bytes, model_root: bytes, weights_digest: bytes) -> by
 
 
 def void(last_digest: bytes, reason: VoidReason) -> bytes:
-    """Give V: the digest of a void round."""
+    """Give V: the digest of a void round; `last_digest` is D0 if nobody had committed."""
     return keccak(encode(["bytes32", "bytes32", "uint256"], [VOID_TAG, last_digest, int(reason)]))
 
 

@@ -4,7 +4,7 @@ Nothing here is checked beyond its form; the audit does that. No local index
 is used or written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -107,9 +107,42 @@ class Voiding:
     block: int
 
 
+@dataclass(frozen=True, slots=True)
+class Overturning:
+    """ContributionOverturned, or RoundOverturned.
+
+    Attributes:
+        index: Cohort index of the worker; None for the whole round.
+        is_late: Whether the round was final before.
+        transaction: Hash of the transaction, 32 bytes.
+        block: Block number.
+    """
+
+    index: int | None
+    is_late: bool
+    transaction: bytes
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """ModelRolledBack: the rounds after `to_round` up to `from_round` are in no model any more."""
+
+    from_round: int
+    to_round: int
+    model_root: bytes
+    transaction: bytes
+    block: int
+
+
 @dataclass(slots=True)
 class RoundHistory:
-    """Everything that the chain says about one round, in the order it happened."""
+    """Everything that the chain says about one round, in the order it happened.
+
+    Attributes:
+        overturnings: What was shown to be false about it.
+        rollbacks: Rollbacks made while it was the last round.
+    """
 
     round: int
     commit_deadline: int
@@ -119,12 +152,38 @@ class RoundHistory:
     verdicts: Verdicts | None = None
     final: Finalization | None = None
     voided: Voiding | None = None
+    overturnings: list[Overturning] = field(default_factory=list)
+    rollbacks: list[Rollback] = field(default_factory=list)
+
+    @property
+    def overturned(self) -> int:
+        """Bitmap of the workers whose own contribution was overturned; not those of an overturned round."""
+        return _bitmap(self.overturnings)
+
+    @property
+    def overturned_in_time(self) -> int:
+        """The same, of what was overturned before the merge was recorded: these are not in the model."""
+        return _bitmap(item for item in self.overturnings if not item.is_late)
+
+    @property
+    def is_overturned(self) -> bool:
+        """Whether the round as a whole was overturned."""
+        return any(item.index is None for item in self.overturnings)
 
     def transactions(self) -> set[bytes]:
         """Give the hashes of all transactions that moved the round on."""
         steps = (self.seal, self.verdicts, self.final, self.voided)
         found = {commitment.transaction for commitment in self.commitments}
+        found |= {overturning.transaction for overturning in self.overturnings}
+        found |= {rollback.transaction for rollback in self.rollbacks}
         return found | {step.transaction for step in steps if step is not None}
+
+
+def _bitmap(overturnings: Iterable[Overturning]) -> int:
+    bitmap = 0
+    for item in overturnings:
+        bitmap |= 0 if item.index is None else 1 << item.index
+    return bitmap
 
 
 def read_rounds(
@@ -190,7 +249,7 @@ def read_round(node: Node, ledger: str, number: int, first_block: int = 0) -> Ro
     rounds: dict[int, RoundHistory] = {}
     for log in node.logs(ledger, first_block):
         event = decode_log(log)
-        if event is not None and event.name in _READERS and int(event.arguments["round"]) == number:
+        if event is not None and event.name in _READERS and _round_of(event) == number:
             _take(node, ledger, rounds, event)
     if number not in rounds:
         raise HistoryError(number, "RoundOpened", "the chain has no such round")
@@ -198,7 +257,7 @@ def read_round(node: Node, ledger: str, number: int, first_block: int = 0) -> Ro
 
 
 def _take(node: Node, ledger: str, rounds: dict[int, RoundHistory], event: "Event") -> None:
-    number = int(event.arguments["round"])
+    number = _round_of(event)
     if event.name == "RoundOpened":
         if number in rounds:
             raise HistoryError(number, event.name, "the round was opened before")
@@ -209,6 +268,11 @@ def _take(node: Node, ledger: str, rounds: dict[int, RoundHistory], event: "Even
         raise HistoryError(number, "RoundOpened", f"the round was never opened, but has {event.name}")
     history = rounds[number]
     _READERS[event.name](node, ledger, history, event)
+
+
+def _round_of(event: "Event") -> int:
+    """Give the round that an event belongs to; a rollback belongs to the last round before it."""
+    return int(event.arguments["fromRound" if event.name == "ModelRolledBack" else "round"])
 
 
 def _once(history: RoundHistory, event: "Event", *later: object) -> None:
@@ -382,12 +446,37 @@ def _read_final(_: Node, __: str, history: RoundHistory, event: Event) -> None:
 
 
 def _read_void(_: Node, __: str, history: RoundHistory, event: Event) -> None:
-    _once(history, event, history.verdicts, history.final, history.voided)
+    # Only a round whose anchor was overturned is void after its verdicts.
+    _once(history, event, None if history.is_overturned else history.verdicts, history.final, history.voided)
     history.voided = Voiding(
         reason=int(event.arguments["reason"]),
         record=bytes(event.arguments["record"]),
         transaction=event.transaction,
         block=event.block,
+    )
+
+
+def _read_overturning(_: Node, __: str, history: RoundHistory, event: Event) -> None:
+    if history.verdicts is None or history.voided is not None:
+        raise HistoryError(history.round, event.name, "the round has no verdicts that could be overturned")
+    index = int(event.arguments["index"]) if event.name == "ContributionOverturned" else None
+    if history.is_overturned or any(item.index == index for item in history.overturnings):
+        raise HistoryError(history.round, event.name, "the event comes twice, or too late")
+    history.overturnings.append(Overturning(index, history.final is not None, event.transaction, event.block))
+
+
+def _read_rollback(_: Node, __: str, history: RoundHistory, event: Event) -> None:
+    if history.final is None and history.voided is None:
+        raise HistoryError(history.round, event.name, "the round was not over")
+    arguments = event.arguments
+    history.rollbacks.append(
+        Rollback(
+            int(arguments["fromRound"]),
+            int(arguments["toRound"]),
+            bytes(arguments["modelRoot"]),
+            event.transaction,
+            event.block,
+        )
     )
 
 
@@ -405,6 +494,9 @@ _READERS: dict[str, _Reader] = {
     "RoundSettled": _read_verdicts,
     "RoundFinalized": _read_final,
     "RoundVoided": _read_void,
+    "ContributionOverturned": _read_overturning,
+    "RoundOverturned": _read_overturning,
+    "ModelRolledBack": _read_rollback,
 }
 
 

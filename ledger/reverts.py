@@ -10,7 +10,7 @@ from eth_utils import keccak
 from ledger import artifacts
 from ledger.errors import ContractError
 
-CONTRACTS = ("ContributionLedger", "GateSpec", "Reputation", "WorkerRegistry")
+CONTRACTS = ("ContributionLedger", "GateSpec", "Reputation", "StakeVault", "WorkerRegistry")
 
 _ERROR_STRING = bytes.fromhex("08c379a0")
 _PANIC = bytes.fromhex("4e487b71")
@@ -42,6 +42,13 @@ HINTS = {
     "ContributionLedgerWrongSigner": (
         "the signature is for another round, chain, ledger or parent model, or by another key; sign again"
     ),
+    "ContributionLedgerGuardUnbonded": (
+        "the guard's stake was slashed or is unbonding; `hallmark run` stakes anew when it starts"
+    ),
+    "ContributionLedgerPaused": "only the run's guardian can let rounds open again",
+    "ContributionLedgerTainted": "`hallmark rollback RUN` sets the model back to before the overturned round",
+    "ContributionLedgerUnbondingTooShort": "choose a shorter challenge window or another vault",
+    "StakeVaultStillBonded": "wait until then; a stake can be slashed until it is withdrawn",
     "ContributionLedgerUnknownMember": "only members of the cohort that was sealed for this run may commit",
 }
 

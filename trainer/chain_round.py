@@ -33,6 +33,7 @@ _VOID_REASONS = {
     digests.VoidReason.SEED_MISSED: "the chain went on without it, and the block that its seed is made of "
     "is out of the contract's reach",
     digests.VoidReason.SETTLE_OVERDUE: "it was not settled in time",
+    digests.VoidReason.FALSE_ANCHOR: "a challenge has shown that something false was posted about its anchor",
 }
 
 
@@ -188,14 +189,52 @@ class ChainRound:
         if self._client.state().stage == Stage.SEALED:
             payload = encode_settlement(settlement)
             self.spend("settle", self._client.settle(self._parties.guard.signer, self.number, payload))
-        if self._client.lanes() != list(decision.after.lane_words):
+        if not self._are_lanes_ours(decision):
             raise DisagreementError(
                 f"round {self.number}: the contract's reputation lanes are not those that the guard computed",
                 hint="one of the writings of the gate is wrong; please report this",
             )
 
+    def standing(self, decision: Decision) -> tuple[int, Decision] | None:
+        """Wait until the challenge window is over, and give what is left of the decision.
+
+        Args:
+            decision: What followed from the settlement.
+
+        Returns:
+            Bitmap of the overturned workers, and the decision without them; None if the round is void.
+        """
+        self.wait_for_window()
+        overturned = self._client.overturned_of(self.number)
+        if self._client.state().stage == Stage.IDLE and self.history().voided is not None:
+            return None
+        return overturned, decision.without(self._config.gate, overturned)
+
+    def wait_for_window(self) -> None:
+        """Wait until a settled round's challenge window is over; a challenge that holds starts it anew."""
+        window = self._config.gate.challenge_window_s
+        while window and (state := self._client.state()).stage == Stage.SETTLED:
+            finalizable_at = state.settled_at + window
+            if self._client.node.next_timestamp() >= finalizable_at:
+                return
+            self._client.node.wait_until(finalizable_at)
+
+    def _are_lanes_ours(self, decision: Decision) -> bool:
+        """Compare the contract's lanes with those that follow from decision and overturned contributions."""
+        while True:
+            overturned = self._client.overturned_of(self.number)
+            lanes = self._client.lanes()
+            if overturned != self._client.overturned_of(self.number):
+                continue
+            if overturned == self._client.facts.full:
+                return lanes == list(decision.evidence.lane_words)
+            return lanes == list(decision.without(self._config.gate, overturned).after.lane_words)
+
     def check_approvals(self, decision: Decision) -> None:
         """Ask the contract, with a proof, about every update that is to be merged.
+
+        Args:
+            decision: What stands of it; what was overturned is in no merge.
 
         Raises:
             DisagreementError: It does not approve one of them.
@@ -211,7 +250,7 @@ class ChainRound:
             yardstick_before=decision.evidence.yardstick,
             yardstick_after=decision.after.yardstick,
             lanes_before=decision.evidence.lane_words,
-            lanes_after=decision.after.lane_words,
+            lanes_after=decision.verdict.lane_words,
         )
         approvals = self._client.approvals(history, covered)
         roots = {c.index: c.update_root for c in history.commitments}

@@ -8,7 +8,7 @@ from pathlib import Path
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.client import LedgerClient
-from ledger.deployment import ledger_address
+from ledger.deployment import find_ledger
 from ledger.node import Node
 from trainer.config import load_chain_config
 from trainer.errors import ConfigError
@@ -104,5 +104,5 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
         raise ConfigError(f"{folder.path} holds no chain data; the run never started")
     store = BlobStore(target.blobs or config.blobs or str(folder.blobs))
     with open_node(rpc_url, folder.chain) as node:
-        address = target.ledger or ledger_address(folder.deployment, node.chain_id)
+        address = target.ledger or find_ledger(folder.deployment, node)
         yield RecordedRun(LedgerClient(node, address), store)

@@ -17,7 +17,10 @@ from trainer.worker import FloatArray
 
 FORMAT = "hallmark.checkpoint.v1"
 KEEP = 2
+KEEP_FOR_ROLLBACK = 8
+"""Newest checkpoints of a run that can be rolled back; older ones of it thin out, see `save_checkpoint`."""
 
+VOID = "void"
 _NAME = re.compile(r"round-(\d{8})\.safetensors")
 _FLEET = "fleet."
 
@@ -33,6 +36,9 @@ class Checkpoint:
         fleet: What Fleet.state_tensors() gave: inner optimisers, residuals, attackers' memories.
         coalition: guard.weights.CoalitionHistory.to_ints(): P over the pairs of workers.
         known_seed: The challenge of that round, 32 bytes; empty if there was none.
+        standing: What the ledger had said of the round when this was written: VOID, or its overturned members
+            as a bitmap in hex; a challenge may change it until the round is final. Empty in files of before
+            there were challenges.
     """
 
     round_number: int
@@ -41,6 +47,7 @@ class Checkpoint:
     fleet: Mapping[str, torch.Tensor]
     coalition: tuple[int, ...]
     known_seed: bytes = b""
+    standing: str = "0x0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +63,21 @@ class LoadedCheckpoint:
     warnings: tuple[str, ...]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, config_digest: str) -> Path:
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, config_digest: str, *, for_rollback: bool = False
+) -> Path:
     """Write a checkpoint so that a crash at any moment leaves the old ones, or the old ones and the new one.
 
     The file is written under another name, flushed to the disk, renamed, and the folder is flushed; then all
-    but the newest KEEP are removed.
+    but the newest KEEP are removed. Of a run that can be rolled back, the newest KEEP_FOR_ROLLBACK stay, and
+    for each power of two the newest one whose round is a multiple of it: older ones thin out, and n rounds
+    leave at most KEEP_FOR_ROLLBACK + log2(n) + 1 files.
 
     Args:
         folder: Made if it does not exist.
         checkpoint: What to keep.
         config_digest: RunConfig.train_digest of the run.
+        for_rollback: Whether older ones are kept to roll back to.
 
     Returns:
         Path of the file.
@@ -84,9 +96,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config_digest: str) ->
         "round": str(checkpoint.round_number),
         "config": config_digest,
         "known_seed": checkpoint.known_seed.hex(),
+        "standing": checkpoint.standing,
     }
     metadata["content"] = _content_digest(metadata, tensors)
-    target = folder / f"round-{checkpoint.round_number:08d}.safetensors"
+    target = _path(folder, checkpoint.round_number)
     temporary = target.with_suffix(".tmp")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +107,45 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, config_digest: str) ->
         _flush(temporary)
         temporary.replace(target)
         _flush(folder)
-        for old in _newest_first(folder)[KEEP:]:
+        for old in _superfluous(_newest_first(folder), for_rollback):
             old.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {target}: {error}", hint="is the disk full?") from error
     return target
 
 
-def load_latest(folder: Path, config_digest: str) -> LoadedCheckpoint:
+def _superfluous(newest_first: list[Path], for_rollback: bool) -> list[Path]:
+    """Give the files that need not be kept."""
+    if not for_rollback:
+        return newest_first[KEEP:]
+    kept = set(newest_first[:KEEP_FOR_ROLLBACK])
+    power = 1
+    while found := [path for path in newest_first if _round_of(path) % power == 0]:
+        kept.add(found[0])
+        if _round_of(found[0]) == 0:
+            break
+        power *= 2
+    return [path for path in newest_first if path not in kept]
+
+
+def load_round(folder: Path, round_number: int, config_digest: str) -> Checkpoint | None:
+    """Read the checkpoint of one round; None if there is none, or a damaged one.
+
+    Raises:
+        CheckpointError: It belongs to another configuration.
+    """
+    try:
+        return _read(_path(folder, round_number), config_digest)
+    except (_DamagedError, SafetensorError, OSError):
+        return None
+
+
+def kept_rounds(folder: Path) -> list[int]:
+    """Give the rounds of which there is a checkpoint file, newest first."""
+    return [_round_of(path) for path in _newest_first(folder)]
+
+
+def load_latest(folder: Path, config_digest: str, *, before: int | None = None) -> LoadedCheckpoint:
     """Read the newest intact checkpoint of this run.
 
     A file that is truncated or damaged is passed over, with a warning, for the one before it. A file of
@@ -110,6 +154,7 @@ def load_latest(folder: Path, config_digest: str) -> LoadedCheckpoint:
     Args:
         folder: Where save_checkpoint() wrote; need not exist.
         config_digest: RunConfig.train_digest of the run.
+        before: Only checkpoints of earlier rounds than this; None: all.
 
     Returns:
         The checkpoint, or None, and what was passed over.
@@ -120,6 +165,8 @@ def load_latest(folder: Path, config_digest: str) -> LoadedCheckpoint:
     """
     warnings: list[str] = []
     for path in _newest_first(folder):
+        if before is not None and _round_of(path) >= before:
+            continue
         try:
             checkpoint = _read(path, config_digest)
         except (_DamagedError, SafetensorError, OSError) as error:
@@ -159,6 +206,7 @@ def _read(path: Path, config_digest: str) -> Checkpoint:
         coalition=tuple(tensors.pop("coalition").tolist()),
         fleet={name.removeprefix(_FLEET): tensor for name, tensor in tensors.items()},
         known_seed=bytes.fromhex(metadata["known_seed"]),
+        standing=metadata.get("standing", ""),
     )
 
 
@@ -170,6 +218,15 @@ def _content_digest(metadata: Mapping[str, str], tensors: Mapping[str, torch.Ten
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _path(folder: Path, round_number: int) -> Path:
+    return folder / f"round-{round_number:08d}.safetensors"
+
+
+def _round_of(path: Path) -> int:
+    found = _NAME.fullmatch(path.name)
+    return 0 if found is None else int(found[1])
 
 
 def _newest_first(folder: Path) -> list[Path]:

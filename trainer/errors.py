@@ -57,3 +57,21 @@ class CheckpointError(TrainerError):
     """A checkpoint cannot be written, read or used for this run."""
 
     code: ClassVar[str] = "checkpoint"
+
+
+class TaintedError(TrainerError):
+    """The model rests on a round that was overturned after it was final."""
+
+    code: ClassVar[str] = "tainted"
+
+
+class PausedError(TrainerError):
+    """The run's guardian lets no round open."""
+
+    code: ClassVar[str] = "paused"
+
+
+class RollbackError(TrainerError):
+    """The model cannot be rolled back as asked."""
+
+    code: ClassVar[str] = "rollback"

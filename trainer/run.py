@@ -19,16 +19,17 @@ from guard.settlement import decode_settlement
 from guard.state import Decision, GateState
 from ledger.blobs import BlobKind, BlobStore
 from ledger.client import LedgerClient, Stage
-from ledger.deployment import Deployer, Journal, RunFacts
+from ledger.deployment import NO_ADDRESS, Deployer, Journal, RunFacts
 from ledger.history import RoundHistory, read_rounds
 from ledger.node import Node
 from ledger.parties import local_operator, local_parties
+from ledger.reverts import RevertedError
 from ledger.update import Model, UpdateView, encode_model, model_root, shape_digest
 from trainer.chain_round import Assayed, ChainRound, DisagreementError
 from trainer.chain_session import open_node
-from trainer.checkpoint import Checkpoint, load_latest, save_checkpoint
+from trainer.checkpoint import VOID, Checkpoint, load_latest, load_round, save_checkpoint
 from trainer.config import RunConfig, load_config
-from trainer.errors import ConfigError
+from trainer.errors import CheckpointError, ConfigError, PausedError, TaintedError
 from trainer.fleet import Fleet
 from trainer.folder import RunFolder
 from trainer.merge import Weighted, merge
@@ -37,6 +38,11 @@ from trainer.tasks import Metric
 from trainer.worker import FloatArray
 
 COMMIT_WINDOW_S = 3600
+
+# Reverts of a finalize that something else came before.
+_OVERTAKEN = frozenset(
+    f"ContributionLedger{name}" for name in ("WindowRunning", "NotSettled", "Tainted", "Paused")
+)
 
 
 def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
@@ -53,6 +59,8 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
         ConfigError: The folder belongs to another run.
         FolderBusyError: Another process runs it.
         DisagreementError: The chain says something that the guard's own integers do not.
+        TaintedError: A final round was overturned; the ledger must be rolled back.
+        PausedError: The guardian lets no round open.
         LedgerError: The chain or the blob store failed; run again to go on.
     """
     folder = RunFolder(Path(config.out))
@@ -70,6 +78,15 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
             # Only now: a wrong --rpc-url must not make an old run point to a chain that it is not on.
             folder.write_config(config.to_toml())
             return opened.play()
+
+
+def _is_standing(checkpoint: Checkpoint, rounds: list[RoundHistory]) -> bool:
+    """Tell whether a checkpoint holds what the ledger says of its round now."""
+    if not 0 < checkpoint.round_number <= len(rounds):
+        return True  # another chain's: the caller says so better than this could
+    history = rounds[checkpoint.round_number - 1]
+    is_void = history.voided is not None
+    return checkpoint.standing in ("", VOID if is_void else hex(history.overturned_in_time))
 
 
 class LedgerRun:
@@ -145,14 +162,13 @@ class LedgerRun:
         return int(self._config.train_digest[:16], 16)
 
     def _resume(self) -> None:
-        found = load_latest(self._folder.checkpoints, self._config.train_digest)
-        for warning in found.warnings:
-            self._observer.note(warning)
-        if found.checkpoint is not None:
-            self._take_over(found.checkpoint)
-        self._folder.keep_metrics_until(self._done)
         rounds = read_rounds(self._client.node, self._client.address)
+        self._load(rounds)
+        is_rolled_back = self._follow_rollback(rounds)
+        self._folder.keep_metrics_until(self._done)
         decision = self._catch_up(rounds)
+        if is_rolled_back:
+            self._save(VOID if self._done in self._voided else hex(rounds[self._done - 1].overturned_in_time))
         if self._client.state().parent_model != self._root:
             raise DisagreementError(
                 f"the model of round {self._done} is not the one that the chain finalized",
@@ -161,6 +177,53 @@ class LedgerRun:
         told = {int(line["round"]) for line in self._folder.metric_lines()}
         if self._done and self._done not in told:
             self._untold.append(self._report_again(rounds[self._done - 1], decision))
+
+    def _load(self, rounds: list[RoundHistory]) -> None:
+        """Take up the newest checkpoint that holds what the ledger says now.
+
+        One that was written before something of its round was overturned, and whose merge was not recorded,
+        is passed over: the round is merged again from the checkpoint before it.
+        """
+        folder, digest = self._folder.checkpoints, self._config.train_digest
+        found = load_latest(folder, digest)
+        checkpoint = found.checkpoint
+        if checkpoint is not None and not _is_standing(checkpoint, rounds):
+            self._observer.note(
+                f"round {checkpoint.round_number} was challenged meanwhile and is merged again"
+            )
+            found = load_latest(folder, digest, before=checkpoint.round_number)
+        for warning in found.warnings:
+            self._observer.note(warning)
+        if found.checkpoint is not None:
+            self._take_over(found.checkpoint)
+
+    def _follow_rollback(self, rounds: list[RoundHistory]) -> bool:
+        """If the ledger was rolled back after the checkpoint, take that model up; tell whether it was so.
+
+        Raises:
+            CheckpointError: The checkpoint of the round that it went back to is not there.
+        """
+        rollbacks = [rollback for history in rounds for rollback in history.rollbacks]
+        if not rollbacks or self._done > rollbacks[-1].from_round:
+            return False
+        last = rollbacks[-1]
+        if self._done == last.from_round and self._root == last.model_root:
+            return False
+        if last.to_round:
+            checkpoint = load_round(self._folder.checkpoints, last.to_round, self._config.train_digest)
+            if checkpoint is None:
+                raise CheckpointError(
+                    f"the ledger was rolled back to round {last.to_round}, whose checkpoint is not here",
+                    hint="restore it, or start over in another folder",
+                )
+            self._take_over(checkpoint)
+        else:
+            self._fleet = Fleet(self._config)
+            self._theta, self._momentum = self._fleet.theta, np.zeros_like(self._fleet.theta)
+            self._root, self._known_seed = self._current_root(), b""
+        self._done = last.from_round
+        self._observer.note(f"the model is that of round {last.to_round} again: the ledger was rolled back")
+        return True
 
     def _take_over(self, checkpoint: Checkpoint) -> None:
         self._theta, self._momentum = checkpoint.theta, checkpoint.momentum
@@ -184,7 +247,13 @@ class LedgerRun:
             self._gate = self._gate if decision is None else decision.after
         is_ahead = finished == self._done + 1 and finished in self._voided
         if finished == self._done - 1 and decision is not None:
-            self._finalize(self._chain_round(self._done), decision)
+            overturned = rounds[self._done - 1].overturned_in_time
+            current = self._chain_round(self._done)
+            current.wait_for_window()
+            if not self._finalize(current, decision, overturned):
+                raise DisagreementError(
+                    f"round {self._done} was challenged at this moment", hint="run the same command again"
+                )
         elif finished != self._done and not is_ahead:
             raise DisagreementError(
                 f"the newest checkpoint is of round {self._done}, the chain has finished {finished} rounds",
@@ -208,7 +277,8 @@ class LedgerRun:
             raise DisagreementError(f"round {history.round} should be settled, and is not")
         presence = history.seal.presence
         settlement = decode_settlement(history.verdicts.payload, presence, self._config.workers)
-        return self._gate.decide(self._config.gate, history.round, settlement)
+        decision = self._gate.decide(self._config.gate, history.round, settlement)
+        return decision.without(self._config.gate, history.overturned_in_time)
 
     def _chain_round(self, number: int) -> ChainRound:
         return ChainRound(
@@ -238,23 +308,66 @@ class LedgerRun:
             decision = self._gate.decide(self._config.gate, number, assayed.settlement)
         with self._phase(seconds, number, "ledger"):
             current.settle(assayed.settlement, decision)
-            current.check_approvals(decision)
-        with self._phase(seconds, number, "merge"):
-            self._merge(assayed, decision)
-            self._gate = decision.after
-            self._known_seed = seed
-            self._done = number
-            self._save()
-        with self._phase(seconds, number, "ledger"):
-            self._finalize(current, decision)
+        standing = self._conclude(current, assayed, decision, seed, seconds)
+        if standing is None:
+            return self._void(current, seconds)
+        decision = standing
         with self._phase(seconds, number, "evaluation"):
             metric = self._fleet.evaluate(self._theta)
         return self._report(current, metric, assayed.settlement.workers, decision, seed, seconds)
 
+    def _conclude(
+        self,
+        current: ChainRound,
+        assayed: Assayed,
+        decision: Decision,
+        seed: bytes,
+        seconds: dict[str, float],
+    ) -> Decision | None:
+        """Merge what stands when the challenge window is over, and record it; None if the round became void.
+
+        What is overturned after the merge and before it is recorded starts this over, so that nothing
+        overturned is ever recorded as merged.
+        """
+        before = self._theta, self._momentum, self._root, self._gate, self._known_seed
+        while True:
+            self._theta, self._momentum, self._root, self._gate, self._known_seed = before
+            with self._phase(seconds, current.number, "ledger"):
+                found = current.standing(decision)
+                if found is None:
+                    return None
+                overturned, standing = found
+                current.check_approvals(standing)
+            with self._phase(seconds, current.number, "merge"):
+                self._merge(assayed, standing)
+                self._gate = standing.after
+                self._known_seed = seed
+                self._done = current.number
+                self._save(hex(overturned))
+            with self._phase(seconds, current.number, "ledger"):
+                if self._finalize(current, standing, overturned):
+                    return standing
+
     def _open(self) -> int:
-        """Open the next round unless `finalize` has done so; give the gas."""
-        if self._client.state().stage != Stage.IDLE:
+        """Open the next round unless `finalize` has done so; give the gas.
+
+        Raises:
+            TaintedError: The model rests on an overturned round.
+            PausedError: The guardian lets no round open.
+        """
+        state = self._client.state()
+        if state.tainted_from and state.stage != Stage.SETTLED:
+            raise TaintedError(
+                f"round {state.tainted_from} was overturned after it was final: the model cannot be trusted",
+                hint=f"set it back with `hallmark rollback {self._folder.path}`, then run this again",
+            )
+        if state.stage != Stage.IDLE:
             return 0
+        if state.is_paused:
+            raise PausedError(
+                f"the guardian {self._client.facts.guardian} has paused the ledger: no round opens",
+                hint="when the guardian has resumed it, run the same command again to go on",
+            )
         deadline = self._client.node.next_timestamp() + COMMIT_WINDOW_S
         opened = self._client.open_round(self._parties.operator, deadline)
         self._opened_block = opened.block
@@ -280,7 +393,7 @@ class LedgerRun:
         )
         self._root = self._current_root()
 
-    def _save(self) -> None:
+    def _save(self, standing: str) -> None:
         checkpoint = Checkpoint(
             round_number=self._done,
             theta=self._theta,
@@ -288,26 +401,36 @@ class LedgerRun:
             fleet=self._fleet.state_tensors(),
             coalition=self._gate.coalition.to_ints(),
             known_seed=self._known_seed,
+            standing=standing,
         )
-        save_checkpoint(self._folder.checkpoints, checkpoint, self._config.train_digest)
+        digest, may_roll_back = self._config.train_digest, self._client.facts.challenge != NO_ADDRESS
+        save_checkpoint(self._folder.checkpoints, checkpoint, digest, for_rollback=may_roll_back)
 
-    def _finalize(self, current: ChainRound, decision: Decision) -> None:
+    def _finalize(self, current: ChainRound, decision: Decision, overturned: int) -> bool:
+        """Record the merge; False if the ledger has changed in between, and it must be made anew."""
         node = self._client.node
-        if self._config.gate.challenge_window_s:
-            node.wait_until(self._client.state().settled_at + self._config.gate.challenge_window_s)
+        state = self._client.state()
+        if state.stage != Stage.SETTLED or self._client.overturned_of(current.number) != overturned:
+            return False
         digest = keccak(decision.weights.preimage(self._client.facts.run, current.number))
         # The last round that is asked for opens no next one; a longer run opens it later.
-        has_next = current.number < self._config.rounds
+        has_next = current.number < self._config.rounds and not (state.tainted_from or state.is_paused)
         deadline = node.next_timestamp() + COMMIT_WINDOW_S if has_next else 0
-        sent = self._client.finalize(self._parties.operator, current.number, self._root, digest, deadline)
+        try:
+            sent = self._client.finalize(self._parties.operator, current.number, self._root, digest, deadline)
+        except RevertedError as error:
+            if error.name in _OVERTAKEN:
+                return False
+            raise
         self._opened_block = sent.block
         current.spend("finalize", sent)
+        return True
 
     def _void(self, current: ChainRound, seconds: dict[str, float]) -> RoundReport:
         """Record a round that the contract has voided: nothing changes."""
         self._observer.note(f"round {current.number} is void: {current.void_reason()}")
         self._done = current.number
-        self._save()
+        self._save(VOID)
         return self._void_report(current, seconds)
 
     def _void_report(self, current: ChainRound, seconds: dict[str, float]) -> RoundReport:
@@ -340,13 +463,13 @@ class LedgerRun:
         seconds: dict[str, float],
     ) -> RoundReport:
         count = self._config.workers
-        llrs = tuple(lane.llr for lane in decision.verdict.lanes)
+        llrs = tuple(lane.llr for lane in unpack_lanes(decision.after.lane_words, count))
         weights = dict(zip(decision.weights.indices, decision.weights.weights, strict=True))
         return RoundReport(
             round_number=current.number,
             metric=metric,
             statuses=tuple(worker.status for worker in workers),
-            approved=tuple(decision.verdict.is_approved(index) for index in range(count)),
+            approved=tuple(index in decision.weights.indices for index in range(count)),
             banned=tuple(llr >= self._config.gate.ban_from for llr in llrs),
             scores=decision.verdict.scores,
             llrs=llrs,

@@ -6,9 +6,10 @@ import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/Signa
 import {ERC165, IERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 
 import {Reputation} from "./Reputation.sol";
-import {ApprovalProof, IContributionLedger, LedgerState} from "./interfaces/IContributionLedger.sol";
+import {ApprovalProof, IContributionLedger, LedgerState, RunArguments} from "./interfaces/IContributionLedger.sol";
 import {IDataRequests} from "./interfaces/IDataRequests.sol";
 import {GateParameters, IGateSpec} from "./interfaces/IGateSpec.sol";
+import {IStakeVault} from "./interfaces/IStakeVault.sol";
 import {IWorkerRegistry} from "./interfaces/IWorkerRegistry.sol";
 import {Bits} from "./libraries/Bits.sol";
 import {Cohort} from "./libraries/Cohort.sol";
@@ -28,6 +29,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     uint8 private constant NO_ANCHOR = 1;
     uint8 private constant SEED_MISSED = 2;
     uint8 private constant SETTLE_OVERDUE = 3;
+    uint8 private constant FALSE_ANCHOR = 4;
 
     /// @dev BLOCKHASH reaches this many blocks back.
     uint256 private constant BLOCKHASH_REACH = 256;
@@ -37,12 +39,16 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     address public immutable override spec;
     address public immutable override reputation;
     address public immutable override dataRequests;
+    address public immutable override challenge;
+    address public immutable override vault;
+    address public immutable override guardian;
     address public immutable override aggregator;
     address public immutable override guardSigner;
     uint64 public immutable override run;
     uint64 public immutable override length;
     bytes32 public immutable override specDigest;
     bytes32 public immutable override shapeDigest;
+    bytes32 public immutable override initialModel;
     uint256 public immutable override full;
 
     uint256 private immutable _members;
@@ -74,6 +80,13 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     /// @dev Means something only where the state says that the seed is fixed.
     bytes32 private _seed;
     mapping(uint32 round => bytes32) public override recordOf;
+    mapping(uint32 round => uint256) public override overturnedOf;
+    /// @dev Means something only where the state says that the model is tainted.
+    uint32 private _taintedFrom;
+    /// @dev For each rollback, the round that it went back to (low 32 bits) and the one that it came from: what is after the
+    ///      first and not after the second is in no model any more. No two of these spans overlap but by one containing
+    ///      the other, since a rollback goes to no such round.
+    uint256[] private _rollbacks;
 
     /// @dev Calls that auditors read from the transaction. An account with delegated code (EIP-7702) could be made to call
     ///      with other bytes than the transaction shows, hence both conditions.
@@ -85,53 +98,39 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         _;
     }
 
-    /// @param registry_           Registry that sealed the cohort.
-    /// @param cohort_             Data contract of the cohort.
-    /// @param spec_               Rules.
-    /// @param dataRequests_       Data-request contract, or zero.
-    /// @param aggregator_         Account that opens rounds and records merges.
-    /// @param run_                Run id.
-    /// @param initialModel        Model root that round 1 starts from.
-    /// @param shapeDigest_        Digest of the model's shape.
-    /// @param length_             Number of values of an update.
-    /// @param firstCommitDeadline Commit deadline of round 1.
-    constructor(
-        address registry_,
-        address cohort_,
-        address spec_,
-        address dataRequests_,
-        address aggregator_,
-        uint64 run_,
-        bytes32 initialModel,
-        bytes32 shapeDigest_,
-        uint64 length_,
-        uint64 firstCommitDeadline
-    ) EIP712("Hallmark", "1") {
-        if (!IWorkerRegistry(registry_).isCohort(cohort_)) revert ContributionLedgerUnknownCohort(cohort_);
-        if (aggregator_ == address(0)) revert ContributionLedgerZeroArgument("aggregator");
-        if (length_ == 0) revert ContributionLedgerZeroArgument("length");
-        registry = registry_;
-        cohort = cohort_;
-        spec = spec_;
-        dataRequests = dataRequests_;
-        aggregator = aggregator_;
-        run = run_;
-        shapeDigest = shapeDigest_;
-        length = length_;
+    /// @param a What the run is.
+    constructor(RunArguments memory a) EIP712("Hallmark", "1") {
+        if (!IWorkerRegistry(a.registry).isCohort(a.cohort)) revert ContributionLedgerUnknownCohort(a.cohort);
+        if (a.aggregator == address(0)) revert ContributionLedgerZeroArgument("aggregator");
+        if (a.length == 0) revert ContributionLedgerZeroArgument("length");
+        if (a.challenge == address(0) && a.vault != address(0)) revert ContributionLedgerZeroArgument("challenge");
+        if (a.vault == address(0) && a.challenge != address(0)) revert ContributionLedgerZeroArgument("vault");
+        registry = a.registry;
+        cohort = a.cohort;
+        spec = a.spec;
+        dataRequests = a.dataRequests;
+        challenge = a.challenge;
+        vault = a.vault;
+        guardian = a.guardian;
+        aggregator = a.aggregator;
+        run = a.run;
+        initialModel = a.initialModel;
+        shapeDigest = a.shapeDigest;
+        length = a.length;
 
-        uint256 members = Cohort.size(cohort_);
+        uint256 members = Cohort.size(a.cohort);
         _members = members;
         full = type(uint256).max >> (Cohort.MAX_MEMBERS - members);
-        (, address signer) = Cohort.memberAt(cohort_, members - 1);
+        (, address signer) = Cohort.memberAt(a.cohort, members - 1);
         if (signer.code.length != 0) revert ContributionLedgerGuardHasCode(signer);
         guardSigner = signer;
 
         // Checked again here: a spec contract of another make must not bring constants that break the gate.
-        GateParameters memory p = IGateSpec(spec_).parameters();
+        GateParameters memory p = IGateSpec(a.spec).parameters();
         GateConstants.validate(p);
         bytes32 digest = GateConstants.digest(p);
-        if (IGateSpec(spec_).specDigest() != digest) {
-            revert ContributionLedgerWrongSpec(IGateSpec(spec_).specDigest(), digest);
+        if (IGateSpec(a.spec).specDigest() != digest) {
+            revert ContributionLedgerWrongSpec(IGateSpec(a.spec).specDigest(), digest);
         }
         specDigest = digest;
         _challengeWindowS = p.challengeWindowS;
@@ -150,22 +149,34 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         _scoreAbove = p.scoreAbove;
         _aliveFactor = p.aliveFactor;
 
-        reputation = address(new Reputation(cohort_, p.banFrom));
-        parentModel = initialModel;
+        // What a guard did can be challenged until the window is over, so its stake must stay for longer.
+        if (a.vault != address(0) && IStakeVault(a.vault).unbondingDelayS() <= p.challengeWindowS) {
+            revert ContributionLedgerUnbondingTooShort(IStakeVault(a.vault).unbondingDelayS(), p.challengeWindowS);
+        }
+
+        reputation = address(new Reputation(a.cohort, p.banFrom));
+        parentModel = a.initialModel;
         emit RunOpened(
-            run_,
-            cohort_,
-            spec_,
-            registry_,
+            a.run,
+            a.cohort,
+            a.spec,
+            a.registry,
             reputation,
-            dataRequests_,
-            aggregator_,
+            a.dataRequests,
+            a.challenge,
+            a.vault,
+            a.guardian,
+            a.aggregator,
             digest,
-            initialModel,
-            shapeDigest_,
-            length_
+            a.initialModel,
+            a.shapeDigest,
+            a.length
         );
-        _state = _open(RoundState.wrap(0), firstCommitDeadline, initialModel);
+        _state = _open(
+            RoundState.wrap(0).withFlag(RoundStates.UNBONDED, a.vault != address(0)),
+            a.firstCommitDeadline,
+            a.initialModel
+        );
     }
 
     /// @inheritdoc IContributionLedger
@@ -269,6 +280,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     function settle(uint32 round, bytes calldata payload) external override onlyDirect {
         if (msg.sender != guardSigner) revert ContributionLedgerNotGuard(msg.sender, guardSigner);
         RoundState current = _sealedRound(round);
+        if (current.hasAny(RoundStates.UNBONDED)) revert ContributionLedgerGuardUnbonded(vault);
         bytes32 accumulator = recordOf[round];
         RoundDigests.Settlement memory s;
         s.presence = _presenceIn(current);
@@ -281,6 +293,8 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         s.lanesBeforeHash = RoundDigests.lanesHash(words);
         (s.approved, s.yardstickAfter) =
             Gate.judge(_rules(), round, _members, s.presence, payload, s.yardstickBefore, words);
+        // Without it nobody could show a false word. The gate has checked the payload's length.
+        if (challenge != address(0) && bytes32(payload[32:64]) == 0) revert ContributionLedgerNoTraceRoot();
         s.lanesAfterHash = RoundDigests.lanesHash(words);
 
         bytes32 record = RoundDigests.settled(accumulator, s);
@@ -328,13 +342,87 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     }
 
     /// @inheritdoc IContributionLedger
+    function overturn(uint32 round, uint256 index, uint256 approved, uint256 laneWordBefore) external override {
+        _onlyChallenge();
+        if (index >= _members - 1) {
+            revert ContributionLedgerUnknownMember(index < 256 ? 1 << index : 0, full >> 1);
+        }
+        (RoundState current, uint256 overturned) = _overturnable(round, 1 << index);
+        overturned |= 1 << index;
+        overturnedOf[round] = overturned;
+        emit ContributionOverturned(round, index);
+        if (_isFinal(current, round)) {
+            _taint(current, round);
+            return;
+        }
+        uint256 mask = Lanes.MASK << ((index % Lanes.PER_WORD) * 64);
+        uint256 word = index / Lanes.PER_WORD;
+        _lanes[word] = (_lanes[word] & ~mask) | (laneWordBefore & mask);
+        _state = current.overturnedNow(approved & ~overturned != 0);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function overturnRound(uint32 round, uint256[] calldata lanesBefore, uint256 yardstickBefore) external override {
+        _onlyChallenge();
+        (RoundState current,) = _overturnable(round, 1 << (_members - 1));
+        overturnedOf[round] = full;
+        emit RoundOverturned(round);
+        if (_isFinal(current, round)) {
+            _taint(current, round);
+            return;
+        }
+        if (lanesBefore.length != Lanes.wordsFor(_members)) {
+            revert ContributionLedgerWrongLanes(lanesBefore.length, Lanes.wordsFor(_members));
+        }
+        if (yardstickBefore > type(uint32).max) revert ContributionLedgerWrongYardstick(yardstickBefore);
+        _writeLanes(lanesBefore);
+        _void(current.withoutVerdicts(yardstickBefore), FALSE_ANCHOR);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function rollback(uint32 toRound, bytes32 settledDigest, bytes32 modelRoot, bytes32 weightsDigest)
+        external
+        override
+    {
+        _onlyAggregator();
+        RoundState current = _state;
+        if (current.stage() != Stage.Idle) revert ContributionLedgerNotIdle(current.round(), current.stage());
+        uint32 from = taintedFrom();
+        if (
+            toRound >= from || _isUndone(toRound)
+                || (toRound == 0
+                    ? modelRoot != initialModel
+                    : recordOf[toRound] != RoundDigests.finalized(settledDigest, modelRoot, weightsDigest))
+        ) revert ContributionLedgerWrongRollback(toRound, from);
+        parentModel = modelRoot;
+        _rollbacks.push((uint256(current.round()) << 32) | toRound);
+        _state = current.withFlag(RoundStates.TAINTED, false);
+        emit ModelRolledBack(current.round(), toRound, modelRoot);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function pause(bool isPaused) external override {
+        if (msg.sender != guardian) revert ContributionLedgerNotGuardian(msg.sender, guardian);
+        _state = _state.withFlag(RoundStates.PAUSED, isPaused);
+        emit PauseChanged(isPaused);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function stakeChanged(address holder, uint256 bonded) external override {
+        if (msg.sender != vault) revert ContributionLedgerNotVault(msg.sender, vault);
+        (address guard,) = _memberAt(_members - 1);
+        if (holder != guard) return;
+        _state = _state.withFlag(RoundStates.UNBONDED, bonded < IStakeVault(vault).minStakeWei());
+    }
+
+    /// @inheritdoc IContributionLedger
     function isApproved(uint32 round, uint256 index, bytes32 updateRoot, ApprovalProof calldata proof)
         external
         view
         override
         returns (bool)
     {
-        if (index >= _members || (proof.approved >> index) & 1 == 0) return false;
+        if (index >= _members || ((proof.approved & ~overturnedOf[round]) >> index) & 1 == 0) return false;
         (address worker,) = Cohort.memberAt(cohort, index);
         bytes32 digest = RoundDigests.append(
             proof.accumulatorBefore,
@@ -398,7 +486,10 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             yardstick: uint32(current.yardstick()),
             presence: _presenceIn(current),
             parentModel: parentModel,
-            record: recordOf[current.round()]
+            record: recordOf[current.round()],
+            isUnbonded: current.hasAny(RoundStates.UNBONDED),
+            isPaused: current.hasAny(RoundStates.PAUSED),
+            taintedFrom: taintedFrom()
         });
     }
 
@@ -410,6 +501,11 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     /// @inheritdoc IContributionLedger
     function presence() external view override returns (uint256) {
         return _presenceIn(_state);
+    }
+
+    /// @inheritdoc IContributionLedger
+    function taintedFrom() public view override returns (uint32) {
+        return _state.hasAny(RoundStates.TAINTED) ? _taintedFrom : 0;
     }
 
     /// @inheritdoc IContributionLedger
@@ -429,6 +525,10 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         if (deadline <= block.timestamp || deadline > RoundStates.MAX_TIME) {
             revert ContributionLedgerDeadlineOutOfRange(deadline, uint64(block.timestamp));
         }
+        if (current.hasAny(RoundStates.PAUSED | RoundStates.TAINTED)) {
+            if (current.hasAny(RoundStates.TAINTED)) revert ContributionLedgerTainted(_taintedFrom);
+            revert ContributionLedgerPaused(guardian);
+        }
         next = current.opened(deadline);
         emit RoundOpened(next.round(), deadline, parent);
     }
@@ -441,9 +541,9 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
 
     function _void(RoundState current, uint8 reason) private {
         uint32 round = current.round();
-        bytes32 record = RoundDigests.voided(recordOf[round], reason);
+        bytes32 record = RoundDigests.voided(_accumulator(current, round, parentModel), reason);
         recordOf[round] = record;
-        _state = current.withStage(Stage.Idle);
+        _state = current.withStage(Stage.Idle).withFlag(RoundStates.VOID, true);
         emit RoundVoided(round, reason, record);
     }
 
@@ -459,6 +559,49 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     function _sealedRound(uint32 round) private view returns (RoundState current) {
         current = _currentRound(round);
         if (current.stage() != Stage.Sealed) revert ContributionLedgerNotSealed(round, current.stage());
+    }
+
+    // -------------------------------------------------------------- overturned
+
+    function _onlyChallenge() private view {
+        if (msg.sender != challenge) revert ContributionLedgerNotChallenge(msg.sender, challenge);
+    }
+
+    /// @dev Gives state and overturned members of a round that is settled or over, if `member` is none of the latter. That a
+    ///      round before the current one was not void is the challenge contract's to know: it has opened the record.
+    function _overturnable(uint32 round, uint256 member) private view returns (RoundState current, uint256 overturned) {
+        current = _state;
+        uint32 last = current.round();
+        Stage stage = current.stage();
+        if (
+            round == 0 || round > last
+                || (round == last
+                    && (stage == Stage.Open || stage == Stage.Sealed || current.hasAny(RoundStates.VOID)))
+        ) revert ContributionLedgerNotOverturnable(round, last, stage);
+        overturned = overturnedOf[round];
+        if (overturned & member != 0) revert ContributionLedgerAlreadyOverturned(round, overturned);
+    }
+
+    function _isFinal(RoundState current, uint32 round) private pure returns (bool) {
+        return round != current.round() || current.stage() == Stage.Idle;
+    }
+
+    /// @dev The model rests on a round that is overturned too late, unless a rollback has undone that round.
+    function _taint(RoundState current, uint32 round) private {
+        if (_isUndone(round)) return;
+        bool isTainted = current.hasAny(RoundStates.TAINTED);
+        if (isTainted && _taintedFrom <= round) return;
+        _taintedFrom = round;
+        _state = current.withFlag(RoundStates.TAINTED, true);
+        emit ModelTainted(round);
+    }
+
+    function _isUndone(uint32 round) private view returns (bool) {
+        for (uint256 i = 0; i < _rollbacks.length; ++i) {
+            uint256 span = _rollbacks[i];
+            if (round > uint32(span) && round <= span >> 32) return true;
+        }
+        return false;
     }
 
     // ------------------------------------------------------------- commitments

@@ -42,6 +42,8 @@ UNBONDING_S = 86_400
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
+NOBODY = "0x" + "00" * 20
+
 # Keys of the tester's accounts are 1, 2, 3, ...
 DEPLOYER, AGGREGATOR, RELAYER, OUTSIDER = 1, 2, 3, 4
 FIRST_MEMBER_KEY = 10
@@ -319,7 +321,10 @@ class Run:
         chain: TestChain,
         workers: int,
         constants: Constants | None = None,
-        data_requests: str = "0x" + "00" * 20,
+        data_requests: str = NOBODY,
+        challenge: str = NOBODY,
+        vault: str = NOBODY,
+        guardian: str = NOBODY,
         registry: Registry | None = None,
         members: Sequence[Actor] | None = None,
         run: int = 7,
@@ -336,16 +341,21 @@ class Run:
         spec = chain.deploy("GateSpec", constants.as_tuple())
         ledger = chain.deploy(
             "ContributionLedger",
-            registry.contract.address,
-            cohort,
-            spec.address,
-            data_requests,
-            address(AGGREGATOR),
-            run,
-            keccak(text="model 0"),
-            keccak(text="shape"),
-            1_000_000,
-            chain.now + 1000,
+            (
+                registry.contract.address,
+                cohort,
+                spec.address,
+                data_requests,
+                challenge,
+                vault,
+                guardian,
+                address(AGGREGATOR),
+                run,
+                keccak(text="model 0"),
+                keccak(text="shape"),
+                1_000_000,
+                chain.now + 1000,
+            ),
         )
         reputation = chain.at("Reputation", ledger.functions.reputation().call())
         return cls(

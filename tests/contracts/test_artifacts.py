@@ -35,7 +35,9 @@ def test_lock_matches_init_code() -> None:
     assert lock["initCodeKeccak256"] == dict(sorted(found.items()))
 
 
-@pytest.mark.parametrize("name", ["ContributionLedger", "GateSpec", "Reputation", "WorkerRegistry"])
+@pytest.mark.parametrize(
+    "name", ["ContributionLedger", "GateSpec", "Reputation", "StakeVault", "WorkerRegistry"]
+)
 def test_code_fits_a_contract(name: str) -> None:
     content = json.loads((ARTIFACTS / f"{name}.json").read_text())
     assert len(content["deployedBytecode"]) // 2 - 1 <= 24_576

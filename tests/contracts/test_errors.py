@@ -365,12 +365,15 @@ class TestPayload:
 
 
 class TestDeployment:
-    def arguments(self, run: Run, **changes: object) -> list[object]:
+    def arguments(self, run: Run, **changes: object) -> tuple[object, ...]:
         values: dict[str, object] = {
             "registry": run.registry.contract.address,
             "cohort": run.cohort,
             "spec": run.spec.address,
             "requests": ZERO,
+            "challenge": ZERO,
+            "vault": ZERO,
+            "guardian": ZERO,
             "aggregator": address(AGGREGATOR),
             "run": 1,
             "model": bytes(32),
@@ -378,17 +381,35 @@ class TestDeployment:
             "length": 1,
             "deadline": run.chain.now + 10,
         }
-        return list((values | changes).values())
+        return tuple((values | changes).values())
 
     def test_arguments(self, run: Run) -> None:
-        for changes, name in (
-            ({"cohort": run.spec.address}, "ContributionLedgerUnknownCohort"),
-            ({"aggregator": ZERO}, "ContributionLedgerZeroArgument"),
-            ({"length": 0}, "ContributionLedgerZeroArgument"),
-            ({"deadline": run.chain.now}, "ContributionLedgerDeadlineOutOfRange"),
+        vault = run.chain.deploy("StakeVault", 1, 100).address
+        for changes, name, arguments in (
+            ({"cohort": run.spec.address}, "UnknownCohort", (run.spec.address.lower(),)),
+            ({"aggregator": ZERO}, "ZeroArgument", ("aggregator",)),
+            ({"length": 0}, "ZeroArgument", ("length",)),
+            ({"challenge": vault}, "ZeroArgument", ("vault",)),
+            ({"vault": vault}, "ZeroArgument", ("challenge",)),
+            ({"deadline": run.chain.now}, "DeadlineOutOfRange", (run.chain.now, run.chain.now)),
         ):
-            arguments = self.arguments(run, **changes)
-            assert run.chain.deploy_error("ContributionLedger", *arguments).name == name
+            given = self.arguments(run, **changes)
+            refuse(
+                run.chain.deploy_error("ContributionLedger", given), "ContributionLedger" + name, *arguments
+            )
+
+    @pytest.mark.parametrize(("delay", "is_refused"), [(99, True), (100, True), (101, False)])
+    def test_stakes_must_outlast_the_challenge_window(self, run: Run, delay: int, is_refused: bool) -> None:
+        spec = run.chain.deploy("GateSpec", Constants(challenge_window_s=100).as_tuple()).address
+        vault = run.chain.deploy("StakeVault", 1, delay).address
+        given = self.arguments(run, spec=spec, vault=vault, challenge=address(OUTSIDER))
+        if is_refused:
+            error = run.chain.deploy_error("ContributionLedger", given)
+            refuse(error, "ContributionLedgerUnbondingTooShort", delay, 100)
+        else:
+            ledger = run.chain.deploy("ContributionLedger", given)
+            assert ledger.functions.state().call()[12] is True
+            assert ledger.functions.initialModel().call() == bytes(32)
 
     @pytest.mark.parametrize(
         "change",
@@ -461,7 +482,7 @@ def test_a_guard_whose_signer_has_code_could_never_settle(run: Run) -> None:
     cohort = registry.seal_cohort([run.members[0], member])
     arguments = TestDeployment().arguments(run, cohort=cohort)
     refuse(
-        chain.deploy_error("ContributionLedger", *arguments),
+        chain.deploy_error("ContributionLedger", arguments),
         "ContributionLedgerGuardHasCode",
         wallet.address.lower(),
     )

@@ -312,11 +312,16 @@ def test_seal_without_anchor_voids(run: Run) -> None:
     assert dict(event["args"]) == {"round": 1, "reason": 1, "record": void_digest(accumulator, 1)}
 
 
-def test_seal_of_an_empty_round_voids_with_a_zero_digest(run: Run) -> None:
-    run.chain.travel(1100)
-    receipt = run.chain.send(run.ledger.functions.seal(1), OUTSIDER)
-    [event] = run.ledger.events.RoundVoided().process_receipt(receipt, errors=DISCARD)
-    assert event["args"]["record"] == void_digest(bytes(32), 1)
+def test_records_of_empty_rounds_chain_on(run: Run) -> None:
+    previous = bytes(32)
+    for round_ in (1, 2):
+        run.chain.travel(1100)
+        receipt = run.chain.send(run.ledger.functions.seal(round_), OUTSIDER)
+        [event] = run.ledger.events.RoundVoided().process_receipt(receipt, errors=DISCARD)
+        start = start_digest(run, round_, previous, keccak(text="model 0"))
+        previous = void_digest(start, 1)
+        assert event["args"]["record"] == previous == run.ledger.functions.recordOf(round_).call()
+        run.chain.send(run.ledger.functions.openRound(run.chain.now + 1000), AGGREGATOR)
 
 
 def test_guard_alone_settles_with_nothing_to_judge(run: Run) -> None:

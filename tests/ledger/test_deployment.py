@@ -7,9 +7,20 @@ import pytest
 
 from guard.gate import GateParameters
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
-from ledger.deployment import Deployer, DeploymentError, Journal, RunFacts, cohort_code, ledger_address
+from ledger.client import LedgerClient
+from ledger.deployment import (
+    MINIMUM_STAKE_WEI,
+    Deployer,
+    DeploymentError,
+    Journal,
+    RunFacts,
+    cohort_code,
+    find_ledger,
+    ledger_address,
+)
 from ledger.node import Node
 from ledger.parties import local_parties
+from ledger.stakes import VaultClient
 from tests.ledger.played import FACTS, played
 
 PARAMETERS = GateParameters().as_tuple()
@@ -59,6 +70,66 @@ def test_journal_of_contracts_that_are_gone_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DeploymentError, match="does not hold our WorkerRegistry") as caught:
             deployer.run(PARAMETERS, local_parties(2), FACTS)
         assert "same version" in caught.value.hint
+
+
+def test_another_chain_with_the_same_addresses_is_refused(tmp_path: Path) -> None:
+    """The same deployment on two chains whose clocks differ: every address and every code is the same."""
+    (tmp_path / "one").mkdir()
+    with played(tmp_path / "one") as one:
+        journal, address = one.journal, one.client.address
+        assert find_ledger(journal, one.node) == address
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        node, parties = Node(EmbeddedProvider(RpcDispatcher(chain))), local_parties(2)
+        node.wait_until(node.timestamp() + 1000)
+        other = Deployer(node, parties.operator, Journal(tmp_path / "two.json", 31337))
+        assert other.run(PARAMETERS, parties, FACTS) == address
+        with pytest.raises(DeploymentError, match="not the chain of the deployment") as caught:
+            find_ledger(journal, node)
+        assert "--rpc-url" in caught.value.hint
+        with pytest.raises(DeploymentError, match="not the chain of the deployment"):
+            Deployer(node, parties.operator, Journal(journal, 31337)).run(PARAMETERS, parties, FACTS)
+
+
+def test_deployment_with_a_challenge_stakes_once_and_again_after_a_slash(tmp_path: Path) -> None:
+    with played(tmp_path) as run:
+        challenge, guard = run.parties.workers[1].identity, run.parties.guard.identity
+        facts = RunFacts(
+            9, b"\x05" * 32, b"\x06" * 32, 10, 3600, challenge=challenge.address, guardian=guard.address
+        )
+        path = tmp_path / "staked.json"
+
+        def deploy() -> LedgerClient:
+            deployer = Deployer(run.node, run.parties.operator, Journal(path, 31337))
+            return LedgerClient(run.node, deployer.run(PARAMETERS, run.parties, facts))
+
+        client = deploy()
+        assert (client.facts.challenge, client.facts.guardian) == (challenge.address, guard.address)
+        assert client.facts.initial_model == b"\x05" * 32
+        assert not client.state().is_unbonded
+        vault = VaultClient(run.node, client.facts.vault)
+        assert vault.stake_of(client.address, guard.address).bonded_wei == MINIMUM_STAKE_WEI
+        head = run.node.block_number()
+        # As if the crash had come just after the ledger was mined.
+        content = json.loads(path.read_text())
+        for step in ("vault", "ledger"):
+            del content[step]["address"], content[step]["seen"]
+        path.write_text(json.dumps(content))
+        assert deploy().address == client.address
+        assert run.node.block_number() == head
+        slash = vault._functions.slash(client.address, guard.address, challenge.address)
+        run.node.send(challenge, slash, local_gas=500_000)
+        assert client.state().is_unbonded
+        assert vault.credit_of(challenge.address) == MINIMUM_STAKE_WEI // 2
+        deploy()
+        assert not client.state().is_unbonded
+        vault.start_unbonding(guard, client.address)
+        deploy()  # a withdrawal is the guard's will
+        assert client.state().is_unbonded
+        run.node.wait_until(vault.stake_of(client.address, guard.address).withdrawable_at)
+        vault.withdraw(guard, client.address)
+        assert vault.credit_of(guard.address) == MINIMUM_STAKE_WEI
+        vault.claim(guard, "0x" + "77" * 20)
+        assert run.node.balance_wei("0x" + "77" * 20) == MINIMUM_STAKE_WEI
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "chain_id": 1}', "\x00"])

@@ -64,7 +64,7 @@ def test_final_and_void_are_written_as_the_page_says() -> None:
     )
     for reason in digests.VoidReason:
         assert digests.void(b"\x01" * 32, reason) == joined(tag("void"), b"\x01" * 32, int(reason))
-    assert [int(reason) for reason in digests.VoidReason] == [1, 2, 3]
+    assert [int(reason) for reason in digests.VoidReason] == [1, 2, 3, 4]
 
 
 def test_spec_digest_is_that_of_the_vectors_and_of_the_guard() -> None:

@@ -143,6 +143,74 @@ def test_log_that_does_not_decode_is_refused(log: Any) -> None:
         decode_log(log)
 
 
+OPENED = _log("RoundOpened(uint32,uint64,bytes32)", encode(["uint64", "bytes32"], [9, bytes(32)]), 1)
+FINALIZED = _log("RoundFinalized(uint32,bytes32,bytes32,bytes32)", bytes(96), 1)
+VOIDED = _log("RoundVoided(uint32,uint8,bytes32)", encode(["uint8", "bytes32"], [4, bytes(32)]), 1)
+ANCHOR = _log("RoundOverturned(uint32)", b"", 1)
+
+
+def _overturned(index: int) -> Any:
+    return _log("ContributionOverturned(uint32,uint256)", b"", 1, index)
+
+
+def _back(from_round: int) -> Any:
+    return _log("ModelRolledBack(uint32,uint32,bytes32)", b"\x07" * 32, from_round, 0)
+
+
+class _Logs:
+    """A node that has nothing but logs; the call behind a settlement is taken as read."""
+
+    def __init__(self, logs: list[Any]) -> None:
+        self._logs = logs
+
+    def logs(self, _: str, __: int = 0) -> list[Any]:
+        return self._logs
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> Any:
+    call = {"payload": b"", "sender": "0x"}
+    monkeypatch.setattr("ledger.history.decode_call", lambda *_: call)
+    types = ["uint256", "uint32", "bytes32", "bytes32"]
+    return _log(
+        "RoundSettled(uint32,uint256,uint32,bytes32,bytes32)", encode(types, [7, 1, bytes(32), bytes(32)]), 1
+    )
+
+
+def test_overturned_in_time_and_late_are_told_apart(settled: Any) -> None:
+    logs = [OPENED, settled, _overturned(2), FINALIZED, _overturned(0), ANCHOR, _back(1)]
+    (history,) = read_rounds(_Logs(logs), "0x")  # type: ignore[arg-type]
+    assert (history.overturned, history.overturned_in_time) == (0b101, 0b100)
+    assert history.is_overturned
+    assert [item.is_late for item in history.overturnings] == [False, True, True]
+    (rollback,) = history.rollbacks
+    assert (rollback.from_round, rollback.to_round, rollback.model_root) == (1, 0, b"\x07" * 32)
+    assert bytes(32) in history.transactions()
+
+
+def test_round_is_void_after_its_verdicts_only_if_its_anchor_was_overturned(settled: Any) -> None:
+    (history,) = read_rounds(_Logs([OPENED, settled, ANCHOR, VOIDED]), "0x")  # type: ignore[arg-type]
+    assert history.voided is not None
+    assert (history.voided.reason, history.overturned) == (4, 0)
+    with pytest.raises(HistoryError, match="RoundVoided"):
+        read_rounds(_Logs([OPENED, settled, VOIDED]), "0x")  # type: ignore[arg-type]
+
+
+def test_overturnings_out_of_place_are_refused(settled: Any) -> None:
+    for logs in (
+        [OPENED, _overturned(0)],
+        [OPENED, settled, _overturned(0), _overturned(0)],
+        [OPENED, settled, ANCHOR, _overturned(0)],
+        [OPENED, settled, ANCHOR, ANCHOR],
+        [OPENED, VOIDED, _overturned(0)],
+        [OPENED, settled, _back(1)],
+        [_overturned(0)],
+        [OPENED, _back(2)],
+    ):
+        with pytest.raises(HistoryError):
+            read_rounds(_Logs(logs), "0x")  # type: ignore[arg-type]
+
+
 def test_foreign_logs_are_none_of_ours() -> None:
     assert decode_log(_log("Transfer(address,address,uint256)", bytes(32))) is None
     anonymous = _log(SEALED, b"")

@@ -467,7 +467,8 @@ def test_audit_without_run_opened_says_so(recorded: Recorded) -> None:
     topic = (
         "0x"
         + keccak(
-            text="RunOpened(uint64,address,address,address,address,address,address,bytes32,bytes32,bytes32,uint64)"
+            text="RunOpened(uint64,address,address,address,address,address,address,address,address,address,"
+            "bytes32,bytes32,bytes32,uint64)"
         ).hex()
     )
     report = recorded.audit(logs(lambda found: [one for one in found if one["topics"][0] != topic]))

@@ -58,7 +58,7 @@ class Killer:
         self._kill_after(patch, Journal, "put", lambda _, step, value: (step, str(value)))
         self._kill_after(patch, RunFolder, "add_metric", lambda _, line: line["round"])
         self._kill_after(
-            patch, run_module, "save_checkpoint", lambda _, checkpoint, __: checkpoint.round_number
+            patch, run_module, "save_checkpoint", lambda _, checkpoint, *__, **___: checkpoint.round_number
         )
 
     def _kill_after(

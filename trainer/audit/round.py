@@ -153,7 +153,7 @@ class RoundAudit:
         voided = history.voided
         if voided is None:
             return
-        last = sealed.accumulators if history.commitments else (digests.NO_DIGEST,)
+        last = sealed.accumulators  # D0 alone if nobody had committed
         reasons = sorted(digests.VoidReason, key=lambda reason: reason != voided.reason)
         records = {digests.void(digest, reason): reason for reason, digest in product(reasons, last)}
         record = self._record(history.round, tuple(records), (voided.record,), carried)

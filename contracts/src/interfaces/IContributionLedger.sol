@@ -5,6 +5,36 @@ import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 
 import {Stage} from "../libraries/RoundState.sol";
 
+/// @notice What a ledger is told at its creation.
+/// @param  registry            Registry that sealed the cohort.
+/// @param  cohort              Data contract of the cohort.
+/// @param  spec                Rules.
+/// @param  dataRequests        Data-request contract, or zero.
+/// @param  challenge           Contract that may overturn, or zero.
+/// @param  vault               Where the guard's stake is; zero iff `challenge` is.
+/// @param  guardian            Account that may pause the opening of rounds, or zero.
+/// @param  aggregator          Account that opens rounds and records merges.
+/// @param  run                 Run id.
+/// @param  initialModel        Model root that round 1 starts from.
+/// @param  shapeDigest         Digest of the model's shape.
+/// @param  length              Number of values of an update.
+/// @param  firstCommitDeadline Commit deadline of round 1.
+struct RunArguments {
+    address registry;
+    address cohort;
+    address spec;
+    address dataRequests;
+    address challenge;
+    address vault;
+    address guardian;
+    address aggregator;
+    uint64 run;
+    bytes32 initialModel;
+    bytes32 shapeDigest;
+    uint64 length;
+    uint64 firstCommitDeadline;
+}
+
 /// @notice The ledger's current state; fields of stages that the round has not reached are 0.
 /// @param  round          Current round, from 1.
 /// @param  stage          Its stage.
@@ -13,11 +43,14 @@ import {Stage} from "../libraries/RoundState.sol";
 /// @param  sealBlock      Block of the seal; the seed is drawn from the block after it.
 /// @param  settledAt      Second of the settlement.
 /// @param  isSeedFixed    Whether the seed was stored.
-/// @param  anyApproved    Whether the settlement approved anything.
+/// @param  anyApproved    Whether anything is approved and not overturned.
 /// @param  yardstick      Yardstick word: 0 = none yet, else m + 1.
 /// @param  presence       Bit i is set iff member i has committed.
 /// @param  parentModel    Model root that the round starts from; after `finalize`, the new one.
 /// @param  record         Latest digest of the round, zero before the first commitment.
+/// @param  isUnbonded     Whether the guard has too little in the vault to settle; false in a run without one.
+/// @param  isPaused       Whether the guardian lets no round open.
+/// @param  taintedFrom    First final round that was overturned since the last rollback; 0 if none was.
 struct LedgerState {
     uint32 round;
     Stage stage;
@@ -31,6 +64,9 @@ struct LedgerState {
     uint256 presence;
     bytes32 parentModel;
     bytes32 record;
+    bool isUnbonded;
+    bool isPaused;
+    uint32 taintedFrom;
 }
 
 /// @notice Opens a round's record down to one contribution; see `isApproved`.
@@ -82,6 +118,7 @@ struct ApprovalProof {
 ///         sealed -> idle      voidRound, by anyone, when the seed was missed or the guard was too slow
 ///         settled -> idle     finalize, by the aggregator after the challenge window
 ///         settled -> open     the same, opening the next round
+///         settled -> idle     overturnRound, by the challenge contract: the round is void
 ///
 /// @dev    There is no owner, and no function by which anybody could write a verdict, a score or a reputation.
 ///         IMPORTANT: `finalize` takes the aggregator's word for `modelRoot`; every auditor finds a false one by replay, but
@@ -95,6 +132,9 @@ interface IContributionLedger is IERC165 {
         address registry,
         address reputation,
         address dataRequests,
+        address challenge,
+        address vault,
+        address guardian,
         address aggregator,
         bytes32 specDigest,
         bytes32 initialModel,
@@ -129,8 +169,20 @@ interface IContributionLedger is IERC165 {
     /// @notice Emitted when a round's merge was recorded.
     event RoundFinalized(uint32 indexed round, bytes32 modelRoot, bytes32 weightsDigest, bytes32 record);
     /// @notice Emitted when a round was given up. Model, yardstick and lanes stay as they were.
-    /// @param  reason 1 no anchor, 2 seed missed, 3 settle overdue.
+    /// @param  reason 1 no anchor, 2 seed missed, 3 settle overdue, 4 false anchor.
     event RoundVoided(uint32 indexed round, uint8 reason, bytes32 record);
+    /// @notice Emitted when it was shown that something false was posted about a contribution.
+    event ContributionOverturned(uint32 indexed round, uint256 indexed index);
+    /// @notice Emitted when it was shown that something false was posted about a round's anchor.
+    event RoundOverturned(uint32 indexed round);
+    /// @notice Emitted when the model came to rest on an overturned round: from here on no round opens.
+    event ModelTainted(uint32 indexed round);
+    /// @notice Emitted when the model went back to that of an earlier round.
+    /// @param  fromRound Last round; it and all after `toRound` are undone.
+    /// @param  toRound   Round whose model is the current one again; 0 for the initial model.
+    event ModelRolledBack(uint32 indexed fromRound, uint32 indexed toRound, bytes32 modelRoot);
+    /// @notice Emitted when the guardian paused or resumed the opening of rounds.
+    event PauseChanged(bool isPaused);
 
     /// @notice Thrown when a cohort was not sealed by the registry.
     error ContributionLedgerUnknownCohort(address cohort);
@@ -200,6 +252,35 @@ interface IContributionLedger is IERC165 {
     /// @param  settleBy      Last second before anyone may void.
     error ContributionLedgerNotOverdue(uint64 lastSeedBlock, uint64 settleBy);
 
+    /// @notice Thrown when a vault gives stakes back while a challenge may still come.
+    error ContributionLedgerUnbondingTooShort(uint256 unbondingDelayS, uint256 challengeWindowS);
+    /// @notice Thrown when the guard has too little in the vault.
+    error ContributionLedgerGuardUnbonded(address vault);
+    /// @notice Thrown when a run with a challenge contract is settled without a trace root.
+    error ContributionLedgerNoTraceRoot();
+    /// @notice Thrown when the caller is not the challenge contract.
+    error ContributionLedgerNotChallenge(address caller, address challenge);
+    /// @notice Thrown when the caller is not the vault.
+    error ContributionLedgerNotVault(address caller, address vault);
+    /// @notice Thrown when the caller is not the guardian.
+    error ContributionLedgerNotGuardian(address caller, address guardian);
+    /// @notice Thrown when a round has no verdicts that could be overturned: it is unknown, open, sealed or void.
+    error ContributionLedgerNotOverturnable(uint32 round, uint32 current, Stage stage);
+    /// @notice Thrown when something is overturned a second time.
+    error ContributionLedgerAlreadyOverturned(uint32 round, uint256 overturned);
+    /// @notice Thrown when there are not all lane words.
+    error ContributionLedgerWrongLanes(uint256 words, uint256 expected);
+    /// @notice Thrown when a yardstick word does not fit.
+    error ContributionLedgerWrongYardstick(uint256 yardstick);
+    /// @notice Thrown when a round is opened while the guardian lets none open.
+    error ContributionLedgerPaused(address guardian);
+    /// @notice Thrown when a round is opened while the model rests on an overturned round.
+    error ContributionLedgerTainted(uint32 taintedFrom);
+    /// @notice Thrown when the model cannot be rolled back to a round: it is not before the overturned one, was undone itself,
+    ///         or did not end with that model.
+    /// @param  taintedFrom 0 if the model is not tainted.
+    error ContributionLedgerWrongRollback(uint32 toRound, uint32 taintedFrom);
+
     /// @notice Starts the next round.
     /// @param  commitDeadline Last second in which commitments are taken.
     function openRound(uint64 commitDeadline) external;
@@ -260,7 +341,35 @@ interface IContributionLedger is IERC165 {
     /// @notice Gives up a sealed round whose seed was missed or whose settlement is overdue.
     function voidRound(uint32 round) external;
 
-    /// @notice Tells whether an update was approved in a settled or finalized round.
+    /// @notice Takes back a worker's contribution, because something false was posted about it. Only for the challenge
+    ///         contract, which has opened the round's record.
+    /// @dev    In a settled round the member's lane goes back and the challenge window starts anew, so that no merge that was
+    ///         computed before can be recorded after it. In a final round the model is tainted.
+    /// @param  round          Settled or final round.
+    /// @param  index          Cohort index of a worker.
+    /// @param  approved       Approved members of that round, as in its record.
+    /// @param  laneWordBefore The member's lane word before that round, as in its record.
+    function overturn(uint32 round, uint256 index, uint256 approved, uint256 laneWordBefore) external;
+
+    /// @notice Takes back a whole round, because something false was posted about its anchor. Only for the challenge
+    ///         contract, which has opened the round's record.
+    /// @dev    A settled round becomes void, with lanes and yardstick as before it. In a final round the model is tainted.
+    /// @param  round           Settled or final round.
+    /// @param  lanesBefore     All lane words before that round, as in its record.
+    /// @param  yardstickBefore Yardstick word before that round, as in its record.
+    function overturnRound(uint32 round, uint256[] calldata lanesBefore, uint256 yardstickBefore) external;
+
+    /// @notice Sets a tainted model back to that of a round before the overturned one. By the aggregator, when idle.
+    /// @param  toRound       Final round; 0 for the initial model.
+    /// @param  settledDigest Its D2; any for round 0.
+    /// @param  modelRoot     Model root that it ended with.
+    /// @param  weightsDigest Digest of its merge weights; any for round 0.
+    function rollback(uint32 toRound, bytes32 settledDigest, bytes32 modelRoot, bytes32 weightsDigest) external;
+
+    /// @notice Stops the opening of rounds, or lets it go on. By the guardian. A round under way goes on to its end.
+    function pause(bool isPaused) external;
+
+    /// @notice Tells whether an update was approved in a settled or finalized round, and not overturned.
     /// @param  round      Any round.
     /// @param  index      Cohort index.
     /// @param  updateRoot Root of the update.
@@ -323,6 +432,27 @@ interface IContributionLedger is IERC165 {
 
     /// @notice Reputation of the cohort, created by this ledger.
     function reputation() external view returns (address);
+
+    /// @notice Gives the members whose contribution to a round was overturned; all of them if the round was.
+    function overturnedOf(uint32 round) external view returns (uint256 overturned);
+
+    /// @notice Gives the first final round that was overturned since the last rollback; 0 if none was.
+    function taintedFrom() external view returns (uint32 round);
+
+    /// @notice Model root that round 1 started from.
+    function initialModel() external view returns (bytes32);
+
+    /// @notice As in `IStakeDomain`: tells whether the guard still has enough at stake to settle. Only for the vault.
+    function stakeChanged(address holder, uint256 bonded) external;
+
+    /// @notice Contract that may overturn; zero if the run has none.
+    function challenge() external view returns (address);
+
+    /// @notice Where the guard's stake is; zero if the run has no challenge contract.
+    function vault() external view returns (address);
+
+    /// @notice Account that may pause the opening of rounds; zero if there is none.
+    function guardian() external view returns (address);
 
     /// @notice Data-request contract; zero if the run has none.
     function dataRequests() external view returns (address);

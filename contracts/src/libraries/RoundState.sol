@@ -39,6 +39,17 @@ library RoundStates {
     uint256 private constant SEED_FIXED = 4 << FLAGS_SHIFT;
     uint256 private constant ANY_APPROVED = 8 << FLAGS_SHIFT;
 
+    // The following belong to the run, not to the round.
+    /// @dev The run has a vault, and its guard has too little in it.
+    uint256 internal constant UNBONDED = 16 << FLAGS_SHIFT;
+    /// @dev The guardian lets no round open.
+    uint256 internal constant PAUSED = 32 << FLAGS_SHIFT;
+    /// @dev The model contains what was overturned after its round was final.
+    uint256 internal constant TAINTED = 64 << FLAGS_SHIFT;
+    /// @dev The round was given up; not of the run, and so not carried over.
+    uint256 internal constant VOID = 128 << FLAGS_SHIFT;
+    uint256 private constant RUN_FLAGS = UNBONDED | PAUSED | TAINTED;
+
     uint256 internal constant MAX_TIME = TIME_MASK;
 
     function round(RoundState self) internal pure returns (uint32) {
@@ -85,13 +96,24 @@ library RoundStates {
         return RoundState.unwrap(self) & ANY_APPROVED != 0;
     }
 
-    /// @notice Starts the next round; only the yardstick is carried over.
+    /// @notice Tells whether any of these flags is set.
+    function hasAny(RoundState self, uint256 flags) internal pure returns (bool) {
+        return RoundState.unwrap(self) & flags != 0;
+    }
+
+    /// @notice Sets or clears a flag.
+    function withFlag(RoundState self, uint256 flag, bool isSet) internal pure returns (RoundState) {
+        uint256 word = RoundState.unwrap(self) & ~flag;
+        return RoundState.wrap(isSet ? word | flag : word);
+    }
+
+    /// @notice Starts the next round; only the yardstick and the run's flags are carried over.
     function opened(RoundState self, uint256 deadline) internal pure returns (RoundState) {
         unchecked {
             uint256 next = uint256(self.round()) + 1;
             return RoundState.wrap(
                 next | (uint256(Stage.Open) << STAGE_SHIFT) | (deadline << DEADLINE_SHIFT)
-                    | (self.yardstick() << YARDSTICK_SHIFT)
+                    | (RoundState.unwrap(self) & (RUN_FLAGS | (WORD_MASK << YARDSTICK_SHIFT)))
             );
         }
     }
@@ -121,6 +143,19 @@ library RoundStates {
         uint256 word = RoundState.unwrap(self.withStage(Stage.Settled)) & ~(WORD_MASK << YARDSTICK_SHIFT);
         if (anyApproved_) word |= ANY_APPROVED;
         return RoundState.wrap(word | (block.timestamp << SETTLED_AT_SHIFT) | (yardstick_ << YARDSTICK_SHIFT));
+    }
+
+    /// @notice A settled round, now without one more of its contributions: the challenge window starts anew.
+    function overturnedNow(RoundState self, bool anyApproved_) internal view returns (RoundState) {
+        uint256 word = RoundState.unwrap(self) & ~(ANY_APPROVED | (TIME_MASK << SETTLED_AT_SHIFT));
+        if (anyApproved_) word |= ANY_APPROVED;
+        return RoundState.wrap(word | (block.timestamp << SETTLED_AT_SHIFT));
+    }
+
+    /// @notice A settled round without any of its verdicts.
+    function withoutVerdicts(RoundState self, uint256 yardstickBefore) internal pure returns (RoundState) {
+        uint256 word = RoundState.unwrap(self) & ~(ANY_APPROVED | (WORD_MASK << YARDSTICK_SHIFT));
+        return RoundState.wrap(word | (yardstickBefore << YARDSTICK_SHIFT));
     }
 
     function withStage(RoundState self, Stage stage_) internal pure returns (RoundState) {
