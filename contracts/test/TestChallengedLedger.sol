@@ -4,6 +4,7 @@ pragma solidity ^0.8.24;
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {IChallengedLedger} from "../src/interfaces/IChallengedLedger.sol";
+import {IDataRequests} from "../src/interfaces/IDataRequests.sol";
 import {LedgerState} from "../src/interfaces/IContributionLedger.sol";
 import {Cohort} from "../src/libraries/Cohort.sol";
 import {ContributionBatch} from "../src/libraries/ContributionBatch.sol";
@@ -91,6 +92,11 @@ contract TestChallengedLedger is IChallengedLedger, EIP712 {
             updateRoot,
             tokens
         );
+    }
+
+    /// @notice Asks the data-request contract, as a ledger does while it settles.
+    function isUnanswered(uint32 round, uint256 index) external view returns (bool) {
+        return IDataRequests(facts.dataRequests).isUnanswered(round, index);
     }
 
     function state() external view override returns (LedgerState memory state_) {

@@ -1,8 +1,8 @@
 """Claims against what was posted: calldata, and the contract's rules on this side, without gas.
 
-docs/spec/challenge.md, "Kinds". A claim's ``check`` raises what the contract would revert with and does nothing where
-the contract would take the contribution back. It never rests on anybody's word but for the sums after a segment,
-which the caller computes (the ledger package knows no sketch).
+docs/spec/challenge.md, "Kinds". A claim's ``check`` raises what the contract would revert with and does
+nothing where the contract would take the contribution back. The sums after a segment are the caller's word:
+the ledger package knows no sketch.
 """
 
 from collections.abc import Mapping
@@ -195,7 +195,7 @@ class SegmentClaim:
         Args:
             facts: The run's constants.
             chain: What the chain says.
-            state_after: ``state_before`` plus the sums of the segment, 1,544 bytes; the contract computes them.
+            state_after: ``state_before`` plus the sums of the segment, 1,544 bytes, as the contract has them.
 
         Raises:
             ClaimRefusedError: The contract would revert.

@@ -161,8 +161,8 @@ def find_fault(data: Buffer, facts: ChallengeFacts, round_: int, index: int) -> 
         index: Cohort index of its author.
 
     Returns:
-        The first fault in the order of :class:`FaultKind`, or None for a sound update and for one whose tree has
-        another depth under a sound header: such a one counts as unavailable.
+        The first fault in the order of :class:`FaultKind`; None for a sound update, and for one whose tree
+        has another depth under a sound header: such a one counts as unavailable.
 
     Raises:
         InputError: The bytes are not a header and whole segments; fault of the caller.

@@ -113,7 +113,7 @@ class TraceTree:
         return self.member.path(segment) + self.members.path(self.index)
 
     def step_path(self, segment: int) -> tuple[bytes, ...]:
-        """Give the joint path of the leaves ``segment - 1`` and ``segment``, as `challengeSegment` takes it."""
+        """Give the joint path of the leaves ``segment - 1`` and ``segment``, as in the specification."""
         if segment == 0:
             return self.path(0)
         apart = (segment & -segment).bit_length() - 1

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from eth_tester.exceptions import TransactionFailed
 from eth_utils import keccak
 from web3.contract import Contract
@@ -13,11 +14,11 @@ from web3.contract import Contract
 from ledger.challenges import (
     BoundaryClaim,
     ChallengeFacts,
+    ClaimRefusedError,
     DigestTree,
     ExponentClaim,
     MalformedClaim,
     OnChain,
-    Opening,
     RequestKind,
     SegmentClaim,
     Target,
@@ -42,8 +43,6 @@ from tests.contracts.support import (
     address,
     decode_error,
 )
-
-import numpy as np
 
 SEALED, SETTLED, IDLE = 2, 3, 0
 STAKE_WEI = 10**17
@@ -154,6 +153,15 @@ class Scene:
         receipt = self.chain._wait(self.chain.web3.eth.send_transaction(fields))  # type: ignore[arg-type]
         assert receipt["status"] == 1
         return receipt
+
+
+def refusal(check: Callable[[], None]) -> str:
+    """Give the error's name in which a check ends, empty if it does not."""
+    try:
+        check()
+    except ClaimRefusedError as error:
+        return error.name
+    return ""
 
 
 def random_update(rng: random.Random, facts: ChallengeFacts, round_: int, index: int) -> bytes:
@@ -314,8 +322,8 @@ class PostedRound:
         )
         return Target(self.number, index, opening)
 
-    def write(self, stage: int = SETTLED) -> None:
-        """Put the round's record into the ledger."""
+    def write(self, stage: int = SETTLED) -> bytes:
+        """Put the round's record into the ledger; give it."""
         index = self.presence.bit_length() - 1
         target = self.target(index)
         record = (
@@ -324,6 +332,7 @@ class PostedRound:
             else target.opening.record(self.scene.facts, self.number, index)
         )
         self.scene.record(self.number, record, stage)
+        return record
 
     def update(self, index: int) -> UpdateTree:
         """Read a member's update, all segments kept."""
@@ -372,7 +381,7 @@ class PostedRound:
             # As the contract: from what the claim shows, not from the truth.
             before = claim.state_before or ZERO_STATE
             after = before
-            if len(claim.segment) == 8192 and len(before) == 1544:
+            if len(claim.segment) == 8192 and len(before) == 1544 and claim.segment_index < 2**27:
                 after = add_state(before, *project(self.seed, claim.segment_index, claim.segment))
             claim.check(self.scene.facts, chain, after)
         else:
@@ -421,5 +430,3 @@ def tell_random_lie(posted: PostedRound, index: int, rng: random.Random) -> str:
     else:
         posted.assays[index] = replace(assay, exponent=assay.exponent + rng.choice([-1, 1]))
     return lie
-
-

@@ -1,13 +1,13 @@
-"""Differential: false postings are always taken back, true ones never, and Python says the same as the EVM."""
+"""Differential: false postings always fall, true ones never, and Python says the same as the EVM."""
 
 import copy
 import random
 
 import pytest
 
-from ledger.challenges import ClaimRefusedError, MalformedClaim, UpdateFault
+from ledger.challenges import MalformedClaim, OnChain, UpdateFault
 from ledger.challenges.faults import FaultKind
-from tests.contracts.challenged import Claim, PostedRound, Scene, tell_random_lie
+from tests.contracts.challenged import Claim, PostedRound, Scene, refusal, tell_random_lie
 from tests.contracts.support import TestChain
 
 LENGTHS = (8192 * 2 + 5, 8192 * 4, 8192 * 5 - 100)
@@ -19,16 +19,11 @@ def scene(request: pytest.FixtureRequest) -> Scene:
     return Scene.deploy(TestChain(members=8), workers=5, length=request.param)
 
 
-def verdict(posted: PostedRound, claim: Claim) -> str:
-    """Give the error's name in which both the contract and the Python rules end; empty if both agree to the claim."""
+def verdict(posted: PostedRound, claim: Claim, chain: OnChain) -> str:
+    """Give the error in which both the contract and the Python rules end, empty if neither does."""
     error = posted.scene.try_call(claim.calldata(posted.scene.facts))
     name = "" if error is None else error.name
-    try:
-        posted.check(claim, posted.scene.on_chain(posted.number))
-    except ClaimRefusedError as refused:
-        assert refused.name == name
-    else:
-        assert name == ""
+    assert refusal(lambda: posted.check(claim, chain)) == name
     return name
 
 
@@ -90,16 +85,16 @@ def play_trials(scene: Scene, trials: int, seed: int) -> dict[str, int]:
         present = [i for i in range(6) if truth.presence >> i & 1]
         liar = rng.choice(present)
         lie = tell_random_lie(posted, liar, rng)
-        posted.write()
+        chain = OnChain(posted.write())
         claim = posted.find_lie(liar)
         assert claim is not None, lie
-        assert verdict(posted, claim) == "", lie
+        assert verdict(posted, claim, chain) == "", lie
         told[lie] = told.get(lie, 0) + 1
         others = [i for i in present if i != liar]
         if others:
             honest = rng.choice(others)
             assert posted.find_lie(honest) is None
-            refused = verdict(posted, rng.choice(honest_claims(posted, honest, rng)))
+            refused = verdict(posted, rng.choice(honest_claims(posted, honest, rng)), chain)
             assert refused in HOLDS
     return told
 
