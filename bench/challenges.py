@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from eth_utils import keccak
+from eth_utils import keccak, to_checksum_address
 
 from ledger import artifacts
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
@@ -380,7 +380,7 @@ class _Bench:
 
     def _call(self, to: str, artifact: str, function: str, *arguments: object, value_wei: int = 0) -> None:
         contract = self.node.web3.eth.contract(
-            address=self._addresses[to],  # type: ignore[arg-type]
+            address=to_checksum_address(self._addresses[to]),
             abi=artifacts.load(artifact).abi,
         )
         call = contract.get_function_by_name(function)(*arguments)

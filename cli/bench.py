@@ -57,8 +57,8 @@ def gas(workers: tuple[int, ...], as_json: bool) -> None:
     results.print(table)
     table = Table(title=f"Gas of one challenge at 268M values ({HARDFORK})")
     table.add_column("")
-    for size in challenge:
-        table.add_column(f"{size} workers", justify="right")
+    for workers_count in challenge:
+        table.add_column(f"{workers_count} workers", justify="right")
     for name in next(iter(challenge.values())):
         table.add_row(name, *(f"{gas[name]:,}" for gas in challenge.values()))
     results.print(table)

@@ -290,7 +290,7 @@ class TestProofs:
             ("TraceTreeWrongDepth", {"trace_siblings": ()}),
             ("ChallengeWrongTraceRoot", {"trace_siblings": claim.trace_siblings[::-1]}),
         ):
-            assert outcome(posted, replace(claim, **change)) == name, change  # type: ignore[arg-type]
+            assert outcome(posted, replace(claim, **change)) == name, change
         assert outcome(posted, claim) == ""
 
     def test_openings(self, posted: PostedRound, claim: SegmentClaim) -> None:
@@ -315,7 +315,7 @@ class TestProofs:
             {"commitment": replace(commitment, accumulator_before=bytes(32))},
             {"commitment": replace(commitment, later_digests=(*commitment.later_digests, bytes(32)))},
         ):
-            target = replace(claim.target, opening=replace(opening, **change))  # type: ignore[arg-type]
+            target = replace(claim.target, opening=replace(opening, **change))
             assert outcome(posted, replace(claim, target=target)) == "RoundOpeningMismatch", change
 
     def test_another_member_round_or_index(self, posted: PostedRound, claim: SegmentClaim) -> None:
@@ -365,7 +365,7 @@ class TestProofs:
             ("ChallengeWrongTraceRoot", {"last_state": posted.states[0][4]}),
             ("ChallengeReadingHolds", {}),
         ):
-            assert outcome(posted, replace(boundary, **change)) == name  # type: ignore[arg-type]
+            assert outcome(posted, replace(boundary, **change)) == name
         exponent = posted.exponent_claim(0)
         assert outcome(posted, replace(exponent, payload_root=bytes(32))) == "ChallengeWrongUpdateRoot"
         assert outcome(posted, replace(exponent, header=b"")) == "SegmentTreeWrongHeaderLength"

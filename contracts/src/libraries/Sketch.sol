@@ -242,30 +242,28 @@ library Sketch {
                     a := add(b, sub(shl(15, ONES_16), a))
                     b := sum
                 }
-                for { let second := 0 } lt(second, 2) { second := add(second, 1) } {
-                    // Bit 1 of both words, then bit 2.
-                    let b1 := and(shr(16, b), LOW_SHORTS)
-                    let a1 := and(shr(16, a), LOW_SHORTS)
-                    switch second
-                    case 0 {
-                        b1 := add(b1, and(b, LOW_SHORTS))
-                        a1 := add(a1, and(a, LOW_SHORTS))
-                    }
-                    default {
-                        b1 := add(b1, sub(shl(16, ONES_32), and(b, LOW_SHORTS)))
-                        a1 := add(a1, sub(shl(16, ONES_32), and(a, LOW_SHORTS)))
-                    }
-                    let x := or(and(a1, high), and(shr(32, b1), not(high)))
-                    let y := or(and(shl(32, a1), high), and(b1, not(high)))
-                    let minus := and(bits, ONES_32)
-                    let u := xor(add(x, y), mul(minus, 0x3ffff))
-                    mstore(to, add(mload(to), add(u, minus)))
-                    minus := and(shr(4, bits), ONES_32)
-                    u := xor(add(x, sub(shl(17, ONES_32), y)), mul(minus, 0x3ffff))
-                    mstore(add(to, 128), add(mload(add(to, 128)), add(u, minus)))
-                    to := add(to, 64)
-                    bits := shr(2, bits)
-                }
+                // Where bit 1 = 0: the sums of neighbours, then bit 2.
+                let b1 := add(and(shr(16, b), LOW_SHORTS), and(b, LOW_SHORTS))
+                let a1 := add(and(shr(16, a), LOW_SHORTS), and(a, LOW_SHORTS))
+                let x := or(and(a1, high), and(shr(32, b1), not(high)))
+                let y := or(and(shl(32, a1), high), and(b1, not(high)))
+                let minus := and(bits, ONES_32)
+                let u := xor(add(x, y), mul(minus, 0x3ffff))
+                mstore(to, add(mload(to), add(u, minus)))
+                minus := and(shr(4, bits), ONES_32)
+                u := xor(add(x, sub(shl(17, ONES_32), y)), mul(minus, 0x3ffff))
+                mstore(add(to, 128), add(mload(add(to, 128)), add(u, minus)))
+                // Where bit 1 = 1: the differences, and the same again. A loop would cost more than these lines do.
+                b1 := add(and(shr(16, b), LOW_SHORTS), sub(shl(16, ONES_32), and(b, LOW_SHORTS)))
+                a1 := add(and(shr(16, a), LOW_SHORTS), sub(shl(16, ONES_32), and(a, LOW_SHORTS)))
+                x := or(and(a1, high), and(shr(32, b1), not(high)))
+                y := or(and(shl(32, a1), high), and(b1, not(high)))
+                minus := and(shr(2, bits), ONES_32)
+                u := xor(add(x, y), mul(minus, 0x3ffff))
+                mstore(add(to, 64), add(mload(add(to, 64)), add(u, minus)))
+                minus := and(shr(6, bits), ONES_32)
+                u := xor(add(x, sub(shl(17, ONES_32), y)), mul(minus, 0x3ffff))
+                mstore(add(to, 192), add(mload(add(to, 192)), add(u, minus)))
             }
         }
     }
