@@ -23,25 +23,44 @@ def gas(workers: tuple[int, ...], as_json: bool) -> None:
     """Gas per contribution by phase and cohort size, everything included.
 
     Whole transactions with calldata, every signature verified and every verdict recomputed by the EVM, in a
-    steady round, under the hardfork named. Exact: the same on every machine.
+    steady round, under the hardfork named. Then one challenge of each kind, requests and answers, for an
+    update of 268M values. Exact: the same on every machine.
 
     \b
     hallmark bench gas
     hallmark bench gas --workers 64 --json
     """
+    from bench.challenges import bench_challenges
     from bench.gas import HARDFORK, SIZES, bench_gas
 
+    sizes = workers or SIZES
     with notices.status("gas") as line:
-        measured = bench_gas(workers or SIZES, on_size=lambda size: line.update(f"gas: {size} workers"))
+        measured = bench_gas(sizes, on_size=lambda size: line.update(f"gas: {size} workers"))
+        challenge = bench_challenges(
+            sizes, on_size=lambda size: line.update(f"gas of challenges: {size} workers")
+        )
     per_contribution = {str(gas.workers): gas.per_contribution() for gas in measured}
     if as_json:
-        write_json({"hardfork": HARDFORK, "per_contribution": per_contribution})
+        write_json(
+            {
+                "hardfork": HARDFORK,
+                "per_contribution": per_contribution,
+                "challenge": {str(size): gas for size, gas in challenge.items()},
+            }
+        )
         return
     table = Table(title=f"Gas per contribution ({HARDFORK})")
     for name in ("workers", "commit", "seal", "settle", "finalize", "total"):
         table.add_column(name, justify="right")
     for size, phases in per_contribution.items():
         table.add_row(size, *(f"{phases[n]:,.0f}" for n in ("commit", "seal", "settle", "finalize", "total")))
+    results.print(table)
+    table = Table(title=f"Gas of one challenge at 268M values ({HARDFORK})")
+    table.add_column("")
+    for workers_count in challenge:
+        table.add_column(f"{workers_count} workers", justify="right")
+    for name in next(iter(challenge.values())):
+        table.add_row(name, *(f"{gas[name]:,}" for gas in challenge.values()))
     results.print(table)
 
 

@@ -240,6 +240,36 @@ class Node:
         fields = {"to": function.address, "data": function._encode_transaction_data(), "value": value_wei}
         return self._sent(self._transact(account, fields, function.fn_name, local_gas))
 
+    def send_data(
+        self,
+        account: LocalAccount,
+        to: str,
+        data: bytes,
+        action: str,
+        *,
+        local_gas: int | None = None,
+        value_wei: int = 0,
+    ) -> Sent:
+        """Send calldata that is encoded already; see :meth:`send`.
+
+        Args:
+            account: Who signs and pays.
+            to: Checksummed address of a contract.
+            data: Selector and arguments.
+            action: What it does, for messages.
+            local_gas: As in :meth:`send`.
+            value_wei: Ether to send along, in wei.
+
+        Returns:
+            The mined transaction.
+
+        Raises:
+            RevertedError: The contract refused.
+            NodeUnavailableError: The node did not answer, or did not mine in time.
+        """
+        fields = {"to": to, "data": data, "value": value_wei}
+        return self._sent(self._transact(account, fields, action, local_gas))
+
     def deploy(
         self, account: LocalAccount, abi: Any, bytecode: bytes, *arguments: object
     ) -> tuple[str, Sent]:

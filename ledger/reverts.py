@@ -10,7 +10,15 @@ from eth_utils import keccak
 from ledger import artifacts
 from ledger.errors import ContractError
 
-CONTRACTS = ("ContributionLedger", "GateSpec", "Reputation", "StakeVault", "WorkerRegistry")
+CONTRACTS = (
+    "Challenge",
+    "ContributionLedger",
+    "DataRequests",
+    "GateSpec",
+    "Reputation",
+    "StakeVault",
+    "WorkerRegistry",
+)
 
 _ERROR_STRING = bytes.fromhex("08c379a0")
 _PANIC = bytes.fromhex("4e487b71")

@@ -123,7 +123,7 @@ contract GateSpec is IGateSpec {
     /// @inheritdoc IGateSpec
     function projectSegment(bytes32 seed, uint64 segmentIndex, bytes calldata segment)
         external
-        pure
+        view
         override
         returns (int256[256] memory sums, uint64 norm2)
     {

@@ -56,7 +56,7 @@ contract LibraryHarness {
 
     function projectSegment(bytes32 seed, uint64 segmentIndex, bytes calldata segment)
         external
-        pure
+        view
         returns (int256[256] memory sums, uint64 norm2)
     {
         return Sketch.project(seed, segmentIndex, segment);
@@ -66,11 +66,11 @@ contract LibraryHarness {
         return Sketch.code(sums);
     }
 
-    function leaf(bytes calldata segment) external pure returns (bytes32) {
+    function leaf(bytes calldata segment) external view returns (bytes32) {
         return SegmentTree.leaf(segment);
     }
 
-    function node(bytes32 left, bytes32 right) external pure returns (bytes32) {
+    function node(bytes32 left, bytes32 right) external view returns (bytes32) {
         return SegmentTree.node(left, right);
     }
 
@@ -83,7 +83,7 @@ contract LibraryHarness {
         bytes calldata segment,
         uint256 index,
         bytes32[] calldata siblings
-    ) external pure returns (bytes32) {
+    ) external view returns (bytes32) {
         return SegmentTree.updateRootFromProof(header, segment, index, siblings);
     }
 

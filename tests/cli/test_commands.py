@@ -283,6 +283,9 @@ def test_bench_gas_has_the_promised_keys(call: Call) -> None:
     assert isinstance(report, dict)
     assert report["hardfork"] == "prague"
     assert set(report["per_contribution"]["2"]) == {"commit", "seal", "settle", "finalize", "total"}
+    assert {"segment", "boundary", "exponent", "malformed", "two_roots", "withheld", "unfounded"} < set(
+        report["challenge"]["2"]
+    )
 
 
 def test_bench_assay_has_the_promised_keys(call: Call) -> None:

@@ -21,14 +21,68 @@ library SegmentTree {
     error SegmentTreeWrongDepth(uint256 siblings, uint256 depth);
 
     /// @notice Gives a segment's leaf: sha256(0x00 || segment).
-    function leaf(bytes calldata segment) internal pure returns (bytes32) {
+    function leaf(bytes calldata segment) internal view returns (bytes32) {
         if (segment.length != SEGMENT_BYTES) revert SegmentTreeWrongSegmentLength(segment.length);
-        return sha256(abi.encodePacked(uint8(0x00), segment));
+        return hashTagged(0x00, segment);
     }
 
     /// @notice Gives an inner node: sha256(0x01 || left || right).
-    function node(bytes32 left, bytes32 right) internal pure returns (bytes32) {
-        return sha256(abi.encodePacked(uint8(0x01), left, right));
+    function node(bytes32 left, bytes32 right) internal view returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            // Behind the free memory, and the result in the scratch space: nothing is allocated.
+            let at := mload(0x40)
+            mstore8(at, 0x01)
+            mstore(add(at, 1), left)
+            mstore(add(at, 33), right)
+            if iszero(staticcall(gas(), 2, at, 65, 0, 32)) { revert(0, 0) }
+            digest := mload(0)
+        }
+    }
+
+    /// @notice Gives the root above a node.
+    /// @param  current  The node.
+    /// @param  position Its position among the nodes of its level.
+    /// @param  siblings The other child at each level, from the node up; the caller has checked how many.
+    function climb(bytes32 current, uint256 position, bytes32[] calldata siblings)
+        internal
+        view
+        returns (bytes32 root)
+    {
+        root = current;
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            mstore8(at, 0x01)
+            let left := add(at, 1)
+            let from := siblings.offset
+            for { let end := add(from, shl(5, siblings.length)) } lt(from, end) { from := add(from, 32) } {
+                // An odd position is a right child.
+                let odd := shl(5, and(position, 1))
+                mstore(add(left, odd), root)
+                mstore(add(left, xor(odd, 32)), calldataload(from))
+                if iszero(staticcall(gas(), 2, at, 65, 0, 32)) { revert(0, 0) }
+                root := mload(0)
+                position := shr(1, position)
+            }
+        }
+    }
+
+    /// @notice Gives sha256(tag || data).
+    function hashTagged(uint8 tag, bytes calldata data) internal view returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            mstore8(at, tag)
+            calldatacopy(add(at, 1), data.offset, data.length)
+            if iszero(staticcall(gas(), 2, at, add(data.length, 1), 0, 32)) { revert(0, 0) }
+            digest := mload(0)
+        }
+    }
+
+    /// @notice Gives sha256(data).
+    function hashMemory(bytes memory data) internal view returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            if iszero(staticcall(gas(), 2, add(data, 32), mload(data), 0, 32)) { revert(0, 0) }
+            digest := mload(0)
+        }
     }
 
     /// @notice Binds the header: sha256(0x02 || header || payloadRoot).
@@ -66,14 +120,22 @@ library SegmentTree {
         bytes calldata segment,
         uint256 index,
         bytes32[] calldata siblings
-    ) internal pure returns (bytes32 root) {
+    ) internal view returns (bytes32 root) {
         (uint256 segments, uint256 depth) = shapeOf(lengthIn(header));
         if (index >= segments) revert SegmentTreeNoSuchSegment(index, segments);
+        root = updateRootAt(header, segment, index, depth, siblings);
+    }
+
+    /// @notice The same for a depth that the caller knows from elsewhere, whatever the header says.
+    /// @dev    The caller has checked that the segment exists.
+    function updateRootAt(
+        bytes calldata header,
+        bytes calldata segment,
+        uint256 index,
+        uint256 depth,
+        bytes32[] calldata siblings
+    ) internal view returns (bytes32 root) {
         if (siblings.length != depth) revert SegmentTreeWrongDepth(siblings.length, depth);
-        bytes32 current = leaf(segment);
-        for (uint256 level = 0; level < depth; ++level) {
-            current = (index >> level) & 1 == 0 ? node(current, siblings[level]) : node(siblings[level], current);
-        }
-        root = updateRoot(header, current);
+        root = updateRoot(header, climb(leaf(segment), index, siblings));
     }
 }
