@@ -159,7 +159,7 @@ def read_rounds(
 
 
 def read_run_opened(node: Node, ledger: str, first_block: int = 0) -> Mapping[str, Any]:
-    """Read the arguments of RunOpened, which a ledger emits once.
+    """Read the arguments of RunOpened, which a ledger emits once, and its `block`.
 
     Raises:
         HistoryError: There is none, or more than one.
@@ -173,7 +173,7 @@ def read_run_opened(node: Node, ledger: str, first_block: int = 0) -> Mapping[st
     if len(found) != 1:
         raise HistoryError(0, "RunOpened", f"{len(found)} of these events instead of one")
     event = decode_log(found[0])
-    return event.arguments if event is not None else {}
+    return {**event.arguments, "block": event.block} if event is not None else {}
 
 
 class RoundStream:

@@ -171,6 +171,20 @@ class Node:
         """Give the code at an address; empty for an account without code."""
         return bytes(self._ask(lambda: self.web3.eth.get_code(_address(address)), f"read code at {address}"))
 
+    def request(self, method: str, *parameters: object) -> Any:
+        """Ask for something that has no method here; give the JSON as it came.
+
+        Raises:
+            NodeUnavailableError: The node did not answer.
+            NodeAnswerError: It refused.
+        """
+        response = self._ask(
+            lambda: self.web3.provider.make_request(RPCEndpoint(method), list(parameters)), method
+        )
+        if "error" in response:
+            raise NodeAnswerError(f"{method}: {response['error']}")
+        return response.get("result")
+
     def balance_wei(self, address: str) -> int:
         """Give an account's balance."""
         return self._ask(lambda: int(self.web3.eth.get_balance(_address(address))), "read a balance")

@@ -182,6 +182,18 @@ def read_table(path: Path) -> dict[str, object]:
         raise ConfigError(f"cannot read {path}: {error}") from error
 
 
+def table_of(text: str) -> dict[str, object]:
+    """Read TOML as it is.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}") from error
+
+
 def parse_config(text: str) -> RunConfig:
     """Give the run that this TOML describes; keys that are missing have the task's preset or the default.
 
@@ -189,11 +201,7 @@ def parse_config(text: str) -> RunConfig:
         ConfigError: No TOML; an unknown key (the message names the nearest known ones); a wrong type or
             range.
     """
-    try:
-        table: Mapping[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not valid TOML: {error}") from error
-    return resolve_config(table)
+    return resolve_config(table_of(text))
 
 
 def resolve_config(table: Mapping[str, object]) -> RunConfig:

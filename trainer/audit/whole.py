@@ -16,6 +16,7 @@ from trainer.audit.local import LocalClaims
 from trainer.audit.report import AuditReport, Findings
 from trainer.audit.round import Carried, RoundAudit
 from trainer.audit.run_facts import check_facts, check_run_opened, initial_model, open_ledger
+from trainer.audit.source import narrowed
 from trainer.folder import RunFolder
 
 _LANE_MASK = 2**64 - 1
@@ -85,6 +86,7 @@ def audit(
     """
     options = options or AuditOptions()
     findings = Findings()
+    node = narrowed(node)
     client = open_ledger(node, ledger_address, findings)
     if client is None:
         return findings.report(
