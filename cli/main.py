@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "reputation": ("cli.inspect", "Reputation, as the contract gives it."),
     "explain": ("cli.inspect", "Why one contribution was accepted or refused."),
     "audit": ("cli.audit", "Re-derive a whole run from chain and update files."),
+    "bundle": ("cli.bundle", "Write a whole run into one file, for audits without its chain."),
     "bench": ("cli.bench", "Measure gas, speed and memory."),
 }
 

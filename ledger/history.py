@@ -264,9 +264,10 @@ class RoundStream:
             raise HistoryError(number, event.name, "the event comes when later rounds are under way")
         if event.name == "RoundOpened" and self._rounds and number < max(self._rounds):
             raise HistoryError(number, event.name, "the round is opened after later ones")
-        if event.name in ("ContributionCommitted", "BatchCommitted") and number in self._rounds:
-            if len(self._rounds[number].commitments) > 2 * self._members:
-                raise HistoryError(number, event.name, "there are more commitments than members")
+        history = self._rounds.get(number)
+        is_commitment = event.name in ("ContributionCommitted", "BatchCommitted")
+        if is_commitment and history is not None and len(history.commitments) > 2 * self._members:
+            raise HistoryError(number, event.name, "there are more commitments than members")
         _take(self._node, self._ledger, self._rounds, event)
 
 

@@ -18,7 +18,8 @@ _LATER = (
     "requestsHash",
 )  # fmt: skip
 _QUANTITIES = {
-    "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed", "excessBlobGas",
+    "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed",
+    "excessBlobGas",
 }  # fmt: skip
 _SIZES = {
     **dict.fromkeys(

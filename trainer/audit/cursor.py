@@ -1,7 +1,7 @@
 """How far an audit has come, in one small file, so that the next one goes on there.
 
-The file is the auditor's own note of what it has seen: whoever can write it can make an audit skip rounds. Use
-none that came with a run.
+The file is the auditor's own note of what it has seen: whoever can write it can make an audit skip rounds.
+Never use one that came with a run.
 """
 
 import hashlib

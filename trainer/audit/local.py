@@ -92,7 +92,7 @@ class LocalClaims:
     def check_round(
         self, round_: int, root: bytes, coalition: tuple[int, ...] | None, findings: Findings
     ) -> None:
-        """Compare the checkpoint of a round, if there is one, with the model and evidence after that round."""
+        """Compare the checkpoint of a round, if there is one, with model and evidence after it."""
         kept = self._checkpoints.get(round_)
         if kept is None:
             return

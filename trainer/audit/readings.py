@@ -1,7 +1,7 @@
 """One round's readings, derived again from the bytes and compared with what the guard posted."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ class BytesAgain:
 
     def _delivered(
         self, round_: int, roots: Mapping[int, bytes], signs: SeedSigns, keep: int
-    ) -> Iterator[Delivered]:
+    ) -> Generator[Delivered, None, None]:
         """Assay the files in cohort order, at most `jobs` at a time and in memory."""
 
         def one(index: int) -> Delivered:

@@ -282,7 +282,7 @@ class RoundAudit:
             if judged is not None and not judged.decision.verdict.approved:
                 # Nothing was merged, so whatever the model is, it is the one from before.
                 roots = [carried.root, final.model_root]
-                self._findings.same(number, "model_root", *roots)
+                self._findings.same(number, "model_root", roots[0], roots[1])
             else:
                 self._findings.unreplayed += 1
         else:

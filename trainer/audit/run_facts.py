@@ -61,7 +61,7 @@ def check_facts(client: LedgerClient, findings: Findings) -> GateParameters | No
 
 
 def check_run_opened(event: Mapping[str, Any] | None, facts: LedgerFacts, findings: Findings) -> bool:
-    """Compare RunOpened with the ledger's constants, and tell whether nothing differs; None is passed over."""
+    """Compare RunOpened, if it is there, with the ledger's constants; tell whether nothing differs."""
     before = findings.total
     for name, value in zip(
         _IN_EVENT,

@@ -1,7 +1,7 @@
-"""The file of a bundle: a plain tar of a few kinds of members and a manifest, the same bytes for the same content.
+"""The file of a bundle: a plain tar of a few kinds of members; the same bytes for the same content.
 
-Reading never unpacks anything onto the disk, decompresses nothing and trusts no name: a member is one of those that
-this module knows, a regular file, there once, of the size and sha256 that the manifest gives.
+Reading unpacks nothing onto the disk, decompresses nothing and trusts no name: a member is one of those that
+this module knows, a plain file, there once, of the size and sha256 that the manifest gives.
 """
 
 import hashlib
@@ -115,7 +115,7 @@ class ArchiveWriter:
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._temporary.open("wb")
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -143,10 +143,7 @@ class ArchiveWriter:
         self._write(MANIFEST, io.BytesIO(data), len(data))
 
     def _write(self, name: str, source: IO[bytes], size: int) -> None:
-        entry = tarfile.TarInfo(name)
-        entry.size = size
-        entry.mode = 0o644
-        self._tar.addfile(entry, source)
+        self._tar.addfile(_header(name, size), source)
 
 
 class Archive:
@@ -198,7 +195,7 @@ class Archive:
         """
         if name not in self._places:
             raise BundleError("member", f"there is no {name}")
-        start, size = self._places[name]
+        size = self._places[name][1]
         at = 0
         while at < size:
             data = self.record(name, at)
@@ -216,41 +213,26 @@ class Archive:
         return self._read_at(start + at + 4, length)
 
     def _scan(self) -> dict[str, tuple[int, int]]:
-        status = os.fstat(self._descriptor)
+        """Find the members. A header must be the very bytes that the writer makes for its name and size."""
+        file_size = os.fstat(self._descriptor).st_size
         places: dict[str, tuple[int, int]] = {}
-        try:
-            with os.fdopen(os.dup(self._descriptor), "rb") as file:
-                file.seek(0)
-                with tarfile.open(fileobj=file, mode="r:") as tar:
-                    for entry in tar:
-                        self._admit(entry, places, status.st_size)
-                        tar.members = []  # tarfile would keep every one of them
-                    end = tar.offset
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise BundleError("archive", f"no tar, or cut short: {error}") from error
-        if (
-            len(self._read_at(end - 512 if end >= 512 else 0, 512)) < 512
-            or status.st_size - end > tarfile.RECORDSIZE
-        ):
-            raise BundleError("archive", "it does not end where a tar ends")
-        if any(self._read_at(end, max(0, status.st_size - end))):
+        at = 0
+        while any(block := self._read_at(at, tarfile.BLOCKSIZE)):
+            name, size = _name_and_size(block)
+            if name in places:
+                raise BundleError("member", f"{name} is there twice")
+            if len(places) >= MEMBERS_MAX:
+                raise BundleError("member", f"there are more than {MEMBERS_MAX}")
+            at += tarfile.BLOCKSIZE
+            if at + size > file_size:
+                raise BundleError("archive", f"{name} is cut short")
+            places[name] = (at, size)
+            at += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        if file_size != -(-(at + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE:
+            raise BundleError("archive", "it does not end where it says")
+        if any(self._read_at(at, file_size - at)):
             raise BundleError("archive", "something follows after its end")
         return places
-
-    def _admit(self, entry: tarfile.TarInfo, places: dict[str, tuple[int, int]], file_size: int) -> None:
-        name = entry.name
-        limit = _limit(name)
-        if limit is None:
-            raise BundleError("member", f"a bundle holds no {name[:120]!r}")
-        if entry.type != tarfile.REGTYPE or entry.pax_headers or entry.sparse is not None:
-            raise BundleError("member", f"{name} is no plain file")
-        if name in places:
-            raise BundleError("member", f"{name} is there twice")
-        if not 0 <= entry.size <= limit or entry.offset_data + entry.size > file_size:
-            raise BundleError("member", f"{name} has {entry.size} bytes, more than allowed or than there are")
-        if len(places) >= MEMBERS_MAX:
-            raise BundleError("member", f"there are more than {MEMBERS_MAX}")
-        places[name] = (entry.offset_data, entry.size)
 
     def _check(self) -> Manifest:
         if MANIFEST not in self._places:
@@ -283,6 +265,31 @@ def write_record(file: IO[bytes], data: bytes) -> bytes:
     record = len(data).to_bytes(4, "big") + data
     file.write(record)
     return record
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    entry.mode = 0o644
+    return entry
+
+
+def _name_and_size(block: bytes) -> tuple[str, int]:
+    """Read a member's header."""
+    try:
+        name = block[:100].rstrip(b"\0").decode("ascii")
+        size = tarfile.nti(block[124:136])  # type: ignore[attr-defined]
+        is_plain = size >= 0 and _header(name, size).tobuf(tarfile.GNU_FORMAT) == block
+    except (ValueError, tarfile.TarError, OverflowError) as error:
+        raise BundleError("archive", f"no header of a member where one is due: {error}") from error
+    limit = _limit(name)
+    if limit is None:
+        raise BundleError("member", f"a bundle holds no {name!r}")
+    if not is_plain:
+        raise BundleError("member", f"{name} is no plain file")
+    if size > limit:
+        raise BundleError("member", f"{name} has {size} bytes, more than {limit}")
+    return name, size
 
 
 def _limit(name: str) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 import rlp
 from eth_account import Account
 from eth_utils import keccak, to_checksum_address
-from trie import HexaryTrie
+from trie.hexary import HexaryTrie
 
 from trainer.bundle.errors import BundleError
 
@@ -90,12 +90,10 @@ def decode_body(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
     """
     try:
         number, transactions, receipts = rlp.decode(data, strict=True)
-        if not isinstance(transactions, list) or not isinstance(receipts, list):
-            raise ValueError("no lists")
-        if not all(isinstance(item, bytes) and item for item in (*transactions, *receipts)):
-            raise ValueError("an item is no bytes")
-        if len(transactions) != len(receipts):
-            raise ValueError(f"{len(transactions)} transactions, {len(receipts)} receipts")
+        _require(isinstance(transactions, list) and isinstance(receipts, list), "no lists")
+        items = (*transactions, *receipts)
+        _require(all(isinstance(item, bytes) and item for item in items), "an item is no bytes")
+        _require(len(transactions) == len(receipts), "as many receipts as transactions are due")
         return _big_endian(number), transactions, receipts
     except (ValueError, TypeError, rlp.exceptions.DecodingError) as error:
         raise BundleError("bodies", f"a record is none: {error}") from error
@@ -112,10 +110,8 @@ def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
         _, _, _, logs = body
         found = [(address, list(topics), data) for address, topics, data in logs]
         for address, topics, data in found:
-            if not isinstance(data, bytes) or len(address) != 20 or len(topics) > 4:
-                raise ValueError("a log is none")
-            if any(len(topic) != 32 for topic in topics):
-                raise ValueError("a topic has not 32 bytes")
+            _require(isinstance(data, bytes) and len(address) == 20 and len(topics) <= 4, "a log is none")
+            _require(all(len(topic) == 32 for topic in topics), "a topic has not 32 bytes")
     except (ValueError, TypeError, rlp.exceptions.DecodingError) as error:
         raise BundleError("bodies", f"a receipt is none: {error}") from error
     return found
@@ -132,8 +128,8 @@ def transaction_view(encoded: bytes, number: int, place: int) -> dict[str, str |
         fields = rlp.decode(encoded if is_legacy else encoded[1:], strict=True)
         at = {0: 3, 1: 4}.get(0 if is_legacy else encoded[0], 5)
         to, data = fields[at], fields[at + 2]
-        if not isinstance(to, bytes) or not isinstance(data, bytes) or len(to) not in (0, 20):
-            raise ValueError("recipient or data is none")
+        _require(isinstance(to, bytes) and len(to) in (0, 20), "no recipient")
+        _require(isinstance(data, bytes), "no data")
         if is_legacy:
             v = _big_endian(fields[6])
             chain_id = (v - 35) // 2 if v >= 35 else None
@@ -162,6 +158,11 @@ def in_bloom(bloom: bytes, value: bytes) -> bool:
 def _authorization(entry: Mapping[str, Any]) -> list[Any]:
     names = ("chainId", "address", "nonce", "yParity", "r", "s")
     return [_octets(entry[name]) if name == "address" else _integer(entry[name]) for name in names]
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
 
 
 def _big_endian(data: Any) -> int:

@@ -1,10 +1,11 @@
-"""Makes a bundle: audits the run through a source that remembers what was read, and writes that down with proofs."""
+"""Makes a bundle: audits the run, remembers what that reads, and writes it down with proofs."""
 
 import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ from eth_utils import keccak, to_checksum_address
 from ledger.blobs import BlobKind, BlobStore
 from ledger.history import HistoryError, read_run_opened
 from ledger.node import Node, NodeAnswerError
+from ledger.update import model_root
 from trainer.audit import AuditOptions, AuditReport, audit
 from trainer.audit.blocks import decode_header, encode_header
 from trainer.audit.report import Findings
@@ -73,8 +75,8 @@ def export_bundle(
 ) -> BundleSummary:
     """Write everything that an audit of a run needs into one file.
 
-    The run is audited on the way, and what that reads is what is written; so a bundle never lacks anything. The file is
-    there when it is complete. Two bundles of one run with the same last block are equal, byte for byte.
+    The run is audited on the way, and what that reads is what is written; so a bundle never lacks anything.
+    The file is there when it is complete. Two bundles of one run with the same last block have the same bytes.
 
     Args:
         node: The chain; must know blocks' receipts and EIP-1186 proofs.
@@ -232,9 +234,13 @@ class _RememberingStore(BlobStore):
         """Give all of them by their names in a bundle, sorted."""
         for kind, root in sorted(self.seen):
             data = self._store.get(
-                root, max_bytes=self.seen[kind, root], root_of=lambda _, same=root: same, kind=kind
+                root, max_bytes=self.seen[kind, root], root_of=partial(_as_named, root), kind=kind
             )
             yield f"blobs/0x{root.hex()}.{kind.value}", data
+
+
+def _as_named(root: bytes, _: bytes) -> bytes:
+    return root
 
 
 def _creation(node: Node, ledger: str, first_block: int) -> int:
@@ -305,8 +311,6 @@ def _receipts(node: Node, number: int, transactions: list[Any]) -> list[Any]:
 
 
 def _add_claims(archive: ArchiveWriter, folder: RunFolder, shape: bytes) -> None:
-    from ledger.update import model_root
-
     if folder.config.exists():
         archive.add(CONFIG, folder.config.read_bytes())
     kept = []

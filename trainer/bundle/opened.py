@@ -151,7 +151,7 @@ class BundleSource:
         return decode_header(self._archive.record(HEADERS, place))
 
     def _check_headers(self, expected_head: bytes | None) -> dict[int, tuple[bytes, bytes]]:
-        """Check that the headers are a chain; give the roots of the blocks that may hold the ledger's events."""
+        """Check that the headers are a chain; give the roots of the blocks that may hold our events."""
         manifest, wanted = self._manifest, {}
         parent, number = "", manifest.first_block
         for place, data in self._archive.records(HEADERS):

@@ -1,8 +1,8 @@
 """Views of contracts on a proven part of a chain's state.
 
-The part is a set of byte strings by their keccak: nodes of the state trie and of contracts' storage tries, and code.
-Starting from the state root in a block's header, nothing else can be read, so what a view answers is proven: a false node
-is one that is not found.
+The part is a set of byte strings by their keccak: nodes of the state trie, nodes of contracts' storage tries,
+and code. Starting from the state root in a block's header nothing else can be read, so what a view answers is
+proven: a false node is one that is not found.
 """
 
 from collections.abc import Callable, Mapping
