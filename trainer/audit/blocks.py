@@ -110,7 +110,7 @@ def decode_header(data: bytes) -> dict[str, str]:
     """
     try:
         values = rlp.decode(data, strict=True)
-    except rlp.exceptions.DecodingError as error:
+    except (RecursionError, rlp.exceptions.DecodingError) as error:
         raise ValueError(f"no RLP: {error}") from error
     names = (*_HEADER, *_LATER)
     if not isinstance(values, list) or not len(_HEADER) <= len(values) <= len(names):

@@ -16,8 +16,10 @@ from guard.state import GateState
 from guard.weights import CoalitionHistory
 from ledger.errors import LedgerError
 from ledger.update import Model, decode_model, encode_model, model_root
+from trainer.audit.report import Findings
 from trainer.errors import InputError
 from trainer.folder import write_atomic, write_atomic_bytes
+from trainer.strict_json import loads
 
 FORMAT = "hallmark.audit-cursor.v1"
 KEEP = 4
@@ -87,6 +89,7 @@ class Position:
             KeyError, TypeError, ValueError, GuardError: It is something else; fault of the caller.
         """
         gate = content["gate"]
+        Findings().restore(content["findings"])
         position = cls(
             round=_number(content["round"]),
             block=_number(content["block"]),
@@ -209,8 +212,8 @@ def _read(path: Path, run: CursorRun) -> list[Mapping[str, Any]]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CursorError(path, "size", f"more than {MAX_BYTES} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CursorError(path, "content", f"cannot be read: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CursorError(path, "format", f"is not {FORMAT}")

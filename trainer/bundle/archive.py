@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from trainer.bundle.errors import BundleError
+from trainer.strict_json import loads
 
 FORMAT = "hallmark.bundle.v1"
 MANIFEST = "manifest.json"
@@ -80,7 +81,7 @@ class Manifest:
             BundleError: It is none, or of another format.
         """
         try:
-            content = json.loads(data)
+            content = loads(data)
             if content["format"] != FORMAT:
                 raise BundleError(
                     "format", f"is {content['format']!r}, not {FORMAT!r}", hint="use the version that made it"
@@ -97,7 +98,7 @@ class Manifest:
                 head_block=_number(content["head"]["block"]),
                 head_hash=bytes.fromhex(content["head"]["hash"].removeprefix("0x")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError("manifest", f"cannot be read: {error!r}") from error
         if len(manifest.head_hash) != 32 or manifest.head_block < manifest.first_block:
             raise BundleError("manifest", "its head is none")

@@ -95,7 +95,7 @@ def decode_body(data: bytes) -> tuple[int, list[bytes], list[bytes]]:
         _require(all(isinstance(item, bytes) and item for item in items), "an item is no bytes")
         _require(len(transactions) == len(receipts), "as many receipts as transactions are due")
         return _big_endian(number), transactions, receipts
-    except (ValueError, TypeError, rlp.exceptions.DecodingError) as error:
+    except (ValueError, TypeError, RecursionError, rlp.exceptions.DecodingError) as error:
         raise BundleError("bodies", f"a record is none: {error}") from error
 
 
@@ -112,7 +112,7 @@ def logs_of(receipt: bytes) -> list[tuple[bytes, list[bytes], bytes]]:
         for address, topics, data in found:
             _require(isinstance(data, bytes) and len(address) == 20 and len(topics) <= 4, "a log is none")
             _require(all(len(topic) == 32 for topic in topics), "a topic has not 32 bytes")
-    except (ValueError, TypeError, rlp.exceptions.DecodingError) as error:
+    except (ValueError, TypeError, RecursionError, rlp.exceptions.DecodingError) as error:
         raise BundleError("bodies", f"a receipt is none: {error}") from error
     return found
 

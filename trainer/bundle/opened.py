@@ -20,6 +20,7 @@ from trainer.bundle.errors import BundleError
 from trainer.bundle.state import ProvenState, RevertedViewError
 from trainer.config import table_of
 from trainer.errors import ConfigError
+from trainer.strict_json import loads
 
 CONTRACTS = ("ContributionLedger", "GateSpec", "Reputation", "WorkerRegistry")
 """Whose ABI and code a bundle carries; those of this version, or the bundle is refused."""
@@ -68,10 +69,10 @@ class Bundle:
             raise BundleError("config", f"run.toml describes no run: {error}") from error
         try:
             if self._archive.size(CHECKPOINTS) is not None:
-                for entry in json.loads(self._archive.read(CHECKPOINTS)):
+                for entry in loads(self._archive.read(CHECKPOINTS)):
                     coalition = tuple(int(value) for value in entry["coalition"])
                     checkpoints[int(entry["round"])] = Kept(bytes.fromhex(entry["model_root"][2:]), coalition)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BundleError("checkpoints", f"cannot be read: {error!r}") from error
         return LocalClaims(config, checkpoints)
 
