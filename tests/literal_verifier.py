@@ -123,7 +123,7 @@ class LiteralVerifier:
         rounds = self.read()
         initial = rounds[1].parent if rounds else b""
         parameters, momentum = self.first_model(initial)
-        lanes = [Lane(0, 0, 0, 0, 0)] * self.guard
+        lanes = [Lane()] * self.guard
         yardstick, pairs, record, root = 0, Pairs(), bytes(32), initial
         for number in sorted(rounds):
             r = rounds[number]
@@ -162,9 +162,7 @@ class LiteralVerifier:
             self.note(number, None, "approved", s["approved"] >> self.guard == 0)
             self.note(number, None, "yardstick", verdict.yardstick == s["yardstick"])
             seed, seeds = self.seed(r, acc)
-            words_before, words_after = (
-                lane_words([*ls, Lane(0, 0, 0, 0, 0)]) for ls in (lanes, verdict.lanes)
-            )
+            words_before, words_after = (lane_words([*ls, Lane()]) for ls in (lanes, verdict.lanes))
             banned = [lane.llr >= self.spec.banFrom for lane in lanes]
             pairs = coalition(self.spec, pairs, anchor, posted, banned)
             w = weights(self.spec, pairs, anchor, posted, verdict.approved)
@@ -205,15 +203,13 @@ class LiteralVerifier:
             record = kept if kept in finals else r.final["record"] if r.final["record"] in finals else kept
             root = finals.get(record, r.final["model"])
             parameters, momentum = model if model is not None and made == root else self.stored_model(root)
-        self.note(max(rounds, default=0), None, "reputation", True)
-        ours = lane_words([*lanes, Lane(0, 0, 0, 0, 0)])
+        last, ours = max(rounds, default=0), lane_words([*lanes, Lane()])
         raw = self.view("lanes()", self.view("reputation()")[12:])[64:]
-        for i in range(self.guard + 1):
-            theirs = (
-                int.from_bytes(raw[32 * (i // 4) : 32 * (i // 4) + 32], "big") if raw[32 * (i // 4) :] else -1
-            )
-            same = theirs >= 0 and (ours[i // 4] ^ theirs) >> 64 * (i % 4) & (2**64 - 1) == 0
-            self.note(max(rounds, default=0), i, "reputation", same)
+        if self.note(last, None, "reputation", len(raw) == 32 * len(ours)):
+            for i in range(self.guard + 1):
+                theirs = int.from_bytes(raw[32 * (i // 4) :][:32], "big")
+                same = (ours[i // 4] ^ theirs) >> 64 * (i % 4) & (2**64 - 1) == 0
+                self.note(last, i, "reputation", same)
         return self.false
 
     # Reading
