@@ -10,14 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
+from web3.types import TxReceipt
 
 from bench.errors import BenchInputError
 from guard.gate import GateParameters, Status, WorkerEvidence
 from guard.settlement import Settlement, encode_settlement
 from guard.signs import SeedSigns
+from guard.sketch import Engine
 from guard.state import GateState
 from ledger.blobs import BlobKind, BlobStore
 from ledger.calldata import SignedCommitment
@@ -123,6 +127,30 @@ def bench_audit(
     )
 
 
+class QuickNode(Node):
+    """A local chain that is sent transactions without asking first whether they will succeed."""
+
+    def _transact(
+        self, account: LocalAccount, fields: dict[str, Any], action: str, local_gas: int | None
+    ) -> TxReceipt:
+        if local_gas is None or action == "create contract":
+            return super()._transact(account, fields, action, local_gas)
+        transaction = {
+            **fields,
+            "chainId": self.chain_id,
+            "nonce": self.nonce(account.address),
+            "gas": local_gas,
+            "maxPriorityFeePerGas": 10**9,
+            "maxFeePerGas": 10**12,
+        }
+        signed = account.sign_transaction(transaction)
+        self.web3.eth.send_raw_transaction(signed.raw_transaction)
+        receipt = self.web3.eth.get_transaction_receipt(signed.hash)
+        if receipt["status"] != 1:
+            raise AuditBenchError(f"{action} failed")
+        return receipt
+
+
 class ToyRun:
     """A run whose workers take a few random steps; everything else about it is real.
 
@@ -147,7 +175,7 @@ class ToyRun:
     def play_to(self, rounds: int, on_round: Callable[[int], None]) -> None:
         """Play rounds until so many are finished; the last one leaves none open."""
         with EmbeddedChain.open(self.folder.chain, clock=LogicalClock()) as chain:
-            node = Node(EmbeddedProvider(RpcDispatcher(chain)))
+            node = QuickNode(EmbeddedProvider(RpcDispatcher(chain)))
             client = self._client(node)
             if client.state().stage == 0 and self._done < rounds:
                 client.open_round(self._parties.operator, node.next_timestamp() + _WINDOW_S)
@@ -244,7 +272,7 @@ def _throughput(folder: Path, values: int, repeats: int, jobs: int) -> tuple[flo
     for index in range(_FILES):
         update = _facts(facts, 1, index)
         data = encode_update(update.header(-10), rng.integers(-127, 128, values, dtype=np.int8))
-        one = assay(data, update, seed)  # compiles, the first time
+        one = assay(data, update, seed, engine=Engine.NUMBA)  # compiles, the first time
         roots[index] = one.root or b""
         store.put(roots[index], data)
         found.append(one)
@@ -284,7 +312,7 @@ with open_recorded_run(RunTarget(Path(sys.argv[1]))) as run:
     report = audit(run.client.node, run.client.address, run.store, options)
     seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"ok": report.ok, "verdicts": report.checked.verdicts, "seconds": seconds, "peak_bytes": peak}))
+print(json.dumps({"ok": report.ok, "seconds": seconds, "peak_bytes": peak}))
 """
 
 

@@ -1,8 +1,8 @@
 """A second verifier of whole runs: the pages of docs/spec read aloud, slowly.
 
-It shares with the audit the specification alone: guard.spec, and hash functions. Logs and calldata are read as raw JSON
-and taken apart by hand here; there is no client, no history, no fast path. Where it and the audit disagree about a run,
-one of the two readings of the pages is wrong.
+It shares with the audit the specification alone: guard.spec, and hash functions. Logs and calldata are read as
+raw JSON and taken apart by hand here; there is no client, no history, no fast path. Where it and the audit
+disagree about a run, one of the two readings of the pages is wrong.
 """
 
 import struct
@@ -55,8 +55,8 @@ DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId,ad
 
 FIELDS = {
     "accumulator", "approved", "blob", "block_hash", "commit_time", "exponent", "initial_model", "median",
-    "model_root", "norm2", "parent_model", "payload", "presence", "record", "reputation", "seal_block", "seed",
-    "sender", "signature", "status", "void_reason", "weights_digest", "word", "yardstick",
+    "model_root", "norm2", "parent_model", "payload", "presence", "record", "reputation", "seal_block",
+    "seed", "sender", "signature", "status", "void_reason", "weights_digest", "word", "yardstick",
 }  # fmt: skip
 """What this verifier looks at."""
 
@@ -443,9 +443,9 @@ def header_hash(block: dict[str, Any]) -> bytes:
         "excessBlobGas",
     }
     order = (
-        "parentHash sha3Uncles miner stateRoot transactionsRoot receiptsRoot logsBloom difficulty number gasLimit gasUsed "
-        "timestamp extraData mixHash nonce baseFeePerGas withdrawalsRoot blobGasUsed excessBlobGas parentBeaconBlockRoot "
-        "requestsHash"
+        "parentHash sha3Uncles miner stateRoot transactionsRoot receiptsRoot logsBloom difficulty number gasLimit "
+        "gasUsed timestamp extraData mixHash nonce baseFeePerGas withdrawalsRoot blobGasUsed excessBlobGas "
+        "parentBeaconBlockRoot requestsHash"
     )
     body = b""
     for name in order.split():

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +127,12 @@ def test_jobs_do_not_change_a_report(recorded: Recorded, tmp_path: Path, jobs: i
 
 
 @pytest.fixture(scope="module")
-def growing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunConfig]:
+def growing(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """Six rounds of a run that is not over."""
     config = tiny_run(out=str(tmp_path_factory.mktemp("growing") / "run"), rounds=6)
     with record(config):
         pass
-    yield config
+    return config
 
 
 def audit_on(

@@ -1,8 +1,8 @@
 """Rounds that do not go as planned."""
 
 from guard.gate import Status
-from tests.trainer.eventful import ABSENT_ROUND, EMPTY_ROUND, ROUNDS, VOID_ROUND
 from tests.trainer.agreement import assert_agreement
+from tests.trainer.eventful import ABSENT_ROUND, EMPTY_ROUND, ROUNDS, VOID_ROUND
 from tests.trainer.recorded import Recorded
 from trainer.reporting import RoundReport
 

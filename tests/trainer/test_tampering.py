@@ -1,4 +1,4 @@
-"""Everything that an audit reads, spoilt in one way after the other: each is found, and named for what it is."""
+"""Everything that an audit reads, spoilt in one way after the other: each is found and named."""
 
 import gzip
 import json
@@ -204,7 +204,7 @@ MEMBERS: dict[str, tuple[Callable[[Members], None], str]] = {
     "a body that is none": (records(BODIES, lambda f: [b"\x80", *f[1:]]), "bodies"),
     "a node of the state": (records(STATE, lambda f: _flip_record(_longest(f), 9)(f)), "state"),
     "state dropped": (change(STATE, lambda _: b""), "state"),
-    "a contract's ABI": (change("contracts/GateSpec.json", lambda d: d.replace(b"judge", b"fudge")), "contracts"),
+    "a contract's ABI": (change("contracts/GateSpec.json", lambda d: flip(d, 99)), "contracts"),
     "a contract dropped": (change("contracts/GateSpec.json", lambda _: None), "contracts"),
     "checkpoints that are none": (change("checkpoints.json", lambda _: b"[1]"), "checkpoints"),
     "checkpoints nested too deeply": (change("checkpoints.json", lambda _: b"[" * 100_000), "checkpoints"),

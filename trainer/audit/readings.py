@@ -5,17 +5,21 @@ from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from guard.gate import ABSENT, Reading, Status, WorkerEvidence
 from guard.settlement import Settlement
 from guard.signs import SeedSigns
+from guard.sketch import SEGMENT_ROWS, Engine
 from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobTooLargeError
 from ledger.client import LedgerFacts
 from ledger.deployment import NO_ADDRESS
-from ledger.update import UpdateFacts
+from ledger.update import UpdateFacts, segment_count
 from trainer.assay import Assay, assay
 from trainer.audit.challenges import EXPONENT, FALSE_SUMS, missing_challenge, status_challenge
 from trainer.audit.report import Findings, word
+
+_COMPILE_FROM_ROWS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class BytesAgain:
         self._store = store
         self._findings = findings
         self._jobs = jobs
+        self._rows = 0
 
     def compare(
         self, round_: int, roots: Mapping[int, bytes], posted: Settlement, seed: bytes, keep: int
@@ -84,6 +89,7 @@ class BytesAgain:
             BlobStoreFault: Disk or network failed.
         """
         signs = SeedSigns(seed)
+        self._rows += len(roots) * segment_count(self._facts.length) * SEGMENT_ROWS
         files: dict[int, bytes] = {}
         evidence: list[WorkerEvidence] = []
         before = self._findings.total
@@ -146,11 +152,16 @@ class BytesAgain:
             return Delivered(nothing, None, f"more than {facts.size_bytes} bytes")
         except BlobCorruptError as error:
             return Delivered(nothing, None, str(error))
-        found = assay(data, facts, signs, committed_root=root)
+        found = assay(data, facts, signs, committed_root=root, engine=self._engine())
         if found.status == Status.UNAVAILABLE:
             other = f"{len(data)} bytes" if found.root is None else f"0x{found.root.hex()}"
             return Delivered(found, None, other)
         return Delivered(found, data if is_kept and found.status == Status.COMMITTED else None, "")
+
+    def _engine(self) -> Engine:
+        """Give the compiled code once there is so much to assay that it pays, file by file or in all."""
+        pays = self._rows >= _COMPILE_FROM_ROWS and find_spec("numba") is not None
+        return Engine.NUMBA if pays else Engine.AUTO
 
     def _compare_one(
         self, round_: int, index: int, root: bytes, claim: WorkerEvidence, found: Delivered

@@ -76,7 +76,7 @@ def export_bundle(
     """Write everything that an audit of a run needs into one file.
 
     The run is audited on the way, and what that reads is what is written; so a bundle never lacks anything.
-    The file is there when it is complete. Two bundles of one run with the same last block have the same bytes.
+    The file is there when it is complete. Two bundles of one run with the same last block are equal.
 
     Args:
         node: The chain; must know blocks' receipts and EIP-1186 proofs.
