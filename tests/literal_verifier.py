@@ -1,7 +1,7 @@
 """A second verifier of whole runs: the pages of docs/spec read aloud, slowly.
 
-It shares with the audit the specification alone: guard.spec, and hash functions. Logs and calldata are read as
-raw JSON and taken apart by hand here; there is no client, no history, no fast path. Where it and the audit
+It shares with the audit the specification alone: guard.spec, and hash functions. Logs and calldata are read
+as raw JSON and taken apart by hand here; there is no client, no history, no fast path. Where it and the audit
 disagree about a run, one of the two readings of the pages is wrong.
 """
 
@@ -203,13 +203,13 @@ class LiteralVerifier:
             record = kept if kept in finals else r.final["record"] if r.final["record"] in finals else kept
             root = finals.get(record, r.final["model"])
             parameters, momentum = model if model is not None and made == root else self.stored_model(root)
-        last, ours = max(rounds, default=0), lane_words([*lanes, Lane()])
+        newest, ours = max(rounds, default=0), lane_words([*lanes, Lane()])
         raw = self.view("lanes()", self.view("reputation()")[12:])[64:]
-        if self.note(last, None, "reputation", len(raw) == 32 * len(ours)):
+        if self.note(newest, None, "reputation", len(raw) == 32 * len(ours)):
             for i in range(self.guard + 1):
                 theirs = int.from_bytes(raw[32 * (i // 4) :][:32], "big")
                 same = (ours[i // 4] ^ theirs) >> 64 * (i % 4) & (2**64 - 1) == 0
-                self.note(last, i, "reputation", same)
+                self.note(newest, i, "reputation", same)
         return self.false
 
     # Reading
@@ -443,9 +443,9 @@ def header_hash(block: dict[str, Any]) -> bytes:
         "excessBlobGas",
     }
     order = (
-        "parentHash sha3Uncles miner stateRoot transactionsRoot receiptsRoot logsBloom difficulty number gasLimit "
-        "gasUsed timestamp extraData mixHash nonce baseFeePerGas withdrawalsRoot blobGasUsed excessBlobGas "
-        "parentBeaconBlockRoot requestsHash"
+        "parentHash sha3Uncles miner stateRoot transactionsRoot receiptsRoot logsBloom difficulty number "
+        "gasLimit gasUsed timestamp extraData mixHash nonce baseFeePerGas withdrawalsRoot blobGasUsed "
+        "excessBlobGas parentBeaconBlockRoot requestsHash"
     )
     body = b""
     for name in order.split():
