@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "explain": ("cli.inspect", "Why one contribution was accepted or refused."),
     "audit": ("cli.audit", "Re-derive a whole run from chain and update files."),
     "rollback": ("cli.rollback", "Set a run's model back to before an overturned round."),
+    "bundle": ("cli.bundle", "Write a whole run into one file, for audits without its chain."),
     "bench": ("cli.bench", "Measure gas, speed and memory."),
 }
 
