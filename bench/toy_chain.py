@@ -248,7 +248,8 @@ class ToyChain:
         fields: dict[str, Any] = dict.fromkeys(_WORDS, "0x" + "00" * 32) | {
             "parentHash": parent["hash"] if parent else "0x" + "00" * 32, "miner": _NO_ADDRESS,
             "logsBloom": "0x" + "00" * 256, "difficulty": 0, "number": number, "gasLimit": 30_000_000,
-            "gasUsed": 0, "timestamp": self._time(number), "extraData": "0x", "nonce": "0x" + "00" * 8,
+            "gasUsed": 0, "baseFeePerGas": 7, "blobGasUsed": 0, "excessBlobGas": 0,
+            "timestamp": self._time(number), "extraData": "0x", "nonce": "0x" + "00" * 8,
         }  # fmt: skip
         block_hash = keccak(encode_header(fields) or b"")
         shown = {name: hex(value) if isinstance(value, int) else value for name, value in fields.items()}
@@ -335,7 +336,8 @@ class ToyChain:
 
 
 _WORDS = (
-    "sha3Uncles", "stateRoot", "transactionsRoot", "receiptsRoot", "mixHash",
+    "sha3Uncles", "stateRoot", "transactionsRoot", "receiptsRoot", "mixHash", "withdrawalsRoot",
+    "parentBeaconBlockRoot", "requestsHash",
 )  # fmt: skip
 
 

@@ -58,7 +58,8 @@ DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId,ad
 FIELDS = {
     "accumulator", "approved", "blob", "block_hash", "commit_time", "exponent", "initial_model", "median",
     "model_root", "norm2", "parent_model", "payload", "presence", "record", "reputation", "seal_block",
-    "seed", "sender", "signature", "status", "trace_root", "void_reason", "weights_digest", "word", "yardstick",
+    "seed", "sender", "signature", "status", "trace_root", "void_reason", "weights_digest", "word",
+    "yardstick",
 }  # fmt: skip
 """What this verifier looks at."""
 

@@ -70,7 +70,7 @@ class BytesAgain:
         self._store = store
         self._findings = findings
         self._jobs = jobs
-        self._rows = 0
+        self._engine = Engine.AUTO
 
     def compare(
         self, round_: int, roots: Mapping[int, bytes], posted: Settlement, seed: bytes, keep: int
@@ -91,7 +91,10 @@ class BytesAgain:
             BlobStoreFault: Disk or network failed.
         """
         signs = SeedSigns(seed)
-        self._rows += len(roots) * segment_count(self._facts.length) * SEGMENT_ROWS
+        # By the round, not by all rounds so far: a long run must not take more memory than a short one.
+        rows = len(roots) * segment_count(self._facts.length) * SEGMENT_ROWS
+        pays = rows >= _COMPILE_FROM_ROWS and find_spec("numba") is not None
+        self._engine = Engine.NUMBA if pays else Engine.AUTO
         files: dict[int, bytes] = {}
         traces: dict[int, bytes] = {}
         evidence: list[WorkerEvidence] = []
@@ -170,18 +173,11 @@ class BytesAgain:
             return Delivered(nothing, None, f"more than {facts.size_bytes} bytes")
         except BlobCorruptError as error:
             return Delivered(nothing, None, str(error))
-        found = assay(
-            data, facts, signs, committed_root=root, engine=self._engine(), with_trace=True
-        )
+        found = assay(data, facts, signs, committed_root=root, engine=self._engine, with_trace=True)
         if found.status == Status.UNAVAILABLE:
             other = f"{len(data)} bytes" if found.root is None else f"0x{found.root.hex()}"
             return Delivered(found, None, other)
         return Delivered(found, data if is_kept and found.status == Status.COMMITTED else None, "")
-
-    def _engine(self) -> Engine:
-        """Give the compiled code once there is so much to assay that it pays, file by file or in all."""
-        pays = self._rows >= _COMPILE_FROM_ROWS and find_spec("numba") is not None
-        return Engine.NUMBA if pays else Engine.AUTO
 
     def _compare_one(
         self, round_: int, index: int, root: bytes, claim: WorkerEvidence, found: Delivered
