@@ -313,7 +313,8 @@ class ToyChain:
             "shapeDigest": _SHAPE, "length": _LENGTH, "guardSigner": self._parties.guard.signer.address,
             "parameters": self._parameters.as_tuple(), "isCohort": True,
             "members": [member.identity.address for member in self._members],
-            "dataRequests": _NO_ADDRESS, "challenge": _NO_ADDRESS, "vault": _NO_ADDRESS, "guardian": _NO_ADDRESS,
+            "dataRequests": _NO_ADDRESS, "challenge": _NO_ADDRESS, "vault": _NO_ADDRESS,
+            "guardian": _NO_ADDRESS,
         }  # fmt: skip
 
     def _run_opened(self) -> dict[str, Any]:
