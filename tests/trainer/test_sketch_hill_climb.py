@@ -1,7 +1,8 @@
-"""An attacker who knows the sketch but not the seed climbs towards the best score that a false update can have.
+"""An attacker who knows the sketch but not the seed climbs towards the best score of a false update.
 
-It starts from patterns that broke simpler sketches and changes them by what the sketch treats alike: columns that share
-signs, rows that share a sign vector, single loud values. What it found is then judged under seeds that it has not seen.
+It starts from patterns that broke simpler sketches and changes them by what the sketch treats alike: columns
+that share signs, rows that share a sign vector, single loud values. What it found is then judged under seeds
+that it has not seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,5 +130,4 @@ def test_what_was_climbed_under_some_seeds_gains_nothing_under_others(
     fresh = seeds("fresh", FRESH)
     found = excess(best, honest, fresh, codes(honest, fresh))
     record_property("excess", found)
-    print(f"{task}: {len(honest)} values, {steps} steps, excess {found:+.4f} over {FRESH} fresh seeds")
     assert found <= 0.05
