@@ -48,14 +48,25 @@ def _lie(number: int, settlement: Settlement) -> Settlement:
     return Settlement(anchor, settlement.median, tuple(workers), root)
 
 
+CHANGED: set[tuple[int, int, bool]] = set()
+"""Round, worker, and whether it would have been approved: the verdicts that the lies have changed."""
+
+
 @pytest.fixture(scope="module")
 def lying_guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     assay = ChainRound.assay
 
     def lying(self: ChainRound, seed: bytes, gate: GateState) -> Assayed:
         true = assay(self, seed, gate)
+        parameters = self._config.gate
         posted = _lie(self.number, true.settlement)
-        return replace(true, settlement=replace(posted, median=gate.median(self._config.gate, posted)))
+        posted = replace(posted, median=gate.median(parameters, posted))
+        verdicts = [gate.decide(parameters, self.number, s).verdict for s in (true.settlement, posted)]
+        for index in range(len(posted.workers)):
+            honest, changed = (v.is_approved(index) for v in verdicts)
+            if honest != changed:
+                CHANGED.add((self.number, index, honest))
+        return replace(true, settlement=posted)
 
     config = tiny_run(out=str(tmp_path_factory.mktemp("guard") / "run"), rounds=5)
     with pytest.MonkeyPatch.context() as patch:
@@ -93,9 +104,10 @@ def test_audit_names_every_lie_of_a_guard(lying_guard: Recorded) -> None:
 def test_audit_says_whose_verdict_a_lie_has_changed(lying_guard: Recorded) -> None:
     report = lying_guard.audit()
     changed = {(d.round, d.worker, d.expected, d.found) for d in report.differences if d.field == "verdict"}
-    assert (1, lying_guard.name(0), "approved", "refused") in changed
-    assert (3, lying_guard.name(2), "approved", "refused") in changed
-    assert (3, lying_guard.name(3), "approved", "refused") in changed
+    words = {True: ("approved", "refused"), False: ("refused", "approved")}
+    assert changed == {(n, lying_guard.name(index), *words[honest]) for n, index, honest in CHANGED}
+    # Which verdicts a lie changes hangs on the seed, and so on the chain; what is not delivered is refused.
+    assert {(3, 2, True), (3, 3, True)} <= CHANGED
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Runs that are killed, everywhere and again and again, end like a run that was not."""
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -204,6 +205,15 @@ def test_ledger_of_another_run_is_refused_and_the_folder_stays_as_it_was(tmp_pat
     # The same addresses on another chain: what --rpc-url to the wrong local chain comes to.
     shutil.rmtree(tmp_path / "run" / "chain")
     shutil.copytree(tmp_path / "other" / "chain", tmp_path / "run" / "chain")
+    with pytest.raises(DeploymentError, match="not the chain of the deployment"):
+        run(tiny_run(out=str(tmp_path / "run"), workers=2, rounds=3), SilentObserver())
+    # A deployment of before blocks were written down is told by the run id.
+    path = RunFolder(tmp_path / "run").deployment
+    steps = json.loads(path.read_text())
+    for step in steps.values():
+        if isinstance(step, dict):
+            step.pop("seen", None)
+    path.write_text(json.dumps(steps))
     with pytest.raises(ConfigError, match="belongs to another run"):
         run(tiny_run(out=str(tmp_path / "run"), workers=2, rounds=3), SilentObserver())
     assert load_config(RunFolder(tmp_path / "run").config).rounds == 1
