@@ -25,7 +25,9 @@ from cli.output import columns, write_json
     help="Where the addresses are written; an interrupted deployment is taken up from there.",
 )
 @click.option(
-    "--data-requests", is_flag=True, help="Deploy DataRequests too, for ledgers that name it; local runs do not."
+    "--data-requests",
+    is_flag=True,
+    help="Deploy DataRequests too, for ledgers that name it; local runs do not.",
 )
 @json_option
 def deploy(
@@ -36,7 +38,7 @@ def deploy(
     data_requests: bool,
     as_json: bool,
 ) -> None:
-    """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault and Challenge.
+    """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault, Challenge.
 
     A run deploys its own ContributionLedger, and these as well unless they are there.
 

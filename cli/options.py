@@ -15,7 +15,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write the re
 
 
 def key_options(who: str) -> Callable[[F], F]:
-    """Add the options that say with which key somebody sends; the command gets `keystore`, `password_file`."""
+    """Add the options that say with which key is sent; the command gets `keystore`, `password_file`."""
 
     def add(command: F) -> F:
         with_file = click.option(

@@ -32,7 +32,7 @@ MINIMUM_STAKE_WEI = 10**17
 REQUEST_BOND_WEI = 10**15
 """Bond of a data request; it pays for the gas of an answer."""
 ANSWER_WINDOW_S = 600
-"""Seconds for an answer to a data request; shorter than a run's settle window, and than a challenge window that is not 0."""
+"""Seconds for an answer to a data request; shorter than a run's settle window."""
 NO_ADDRESS = "0x" + "00" * 20
 
 
