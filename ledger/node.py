@@ -288,7 +288,11 @@ class Node:
         """
         fields: Any = {"from": sender, "to": to, "data": data, "value": value_wei}
         gas = self._ask(lambda: int(self.web3.eth.estimate_gas(fields, "pending")), "estimate gas")
-        return gas, int(self.block().get("baseFeePerGas", 0)) + _TIP_WEI
+        return gas, self.gas_price_wei()
+
+    def gas_price_wei(self) -> int:
+        """Give what one gas costs in the next block, about: base fee and our tip, in wei."""
+        return int(self.block().get("baseFeePerGas", 0)) + _TIP_WEI
 
     def deploy(
         self, account: LocalAccount, abi: Any, bytecode: bytes, *arguments: object

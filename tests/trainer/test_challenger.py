@@ -1,4 +1,4 @@
-"""Lying guards and a challenger: every lie is overturned, no truth is, and the run goes on without the false."""
+"""Lying guards and a challenger: every lie is overturned, no truth is, and the run goes on."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ LIES = {
     9: ("boundary", GUARD, code_bit(GUARD, 255)),
     10: ("segment", GUARD, leaf_at(GUARD, 3)),
 }
-"""Kind of the claim that shows it, whom it is about, and what is posted, by round. Updates have 5 segments."""
+"""Kind of the claim, whom it is about, and what is posted, by round. Updates have 5 segments."""
 
 
 def test_every_lie_is_overturned_slashed_and_not_merged(tmp_path: Path) -> None:

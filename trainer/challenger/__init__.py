@@ -3,6 +3,7 @@
 docs/spec/challenge.md. Everything is derived again from the chain and the committed bytes.
 """
 
+from trainer.challenger.account import funded_local_account
 from trainer.challenger.errors import ChallengerError, JournalError, NoChallengesError
 from trainer.challenger.examine import Claim, Examiner, Falsehood, Field
 from trainer.challenger.journal import ChallengeJournal
@@ -25,5 +26,6 @@ __all__ = [
     "SettledRound",
     "State",
     "Trouble",
+    "funded_local_account",
     "settled_rounds",
 ]

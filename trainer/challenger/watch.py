@@ -46,7 +46,7 @@ class Price:
 
     Attributes:
         gas: Gas of the whole transaction.
-        wei_per_gas: Price of one, 0 where it is not known any more.
+        wei_per_gas: Price of one when it was sent, or now.
     """
 
     gas: int
@@ -87,6 +87,31 @@ class Outcome:
         claim = self.falsehood.claim
         return "" if claim is None else claim.kind.name.lower()
 
+    @property
+    def is_standing(self) -> bool:
+        """Whether something that is false, or that nobody can check, still counts."""
+        return self.state != State.OVERTURNED
+
+    def as_json(self) -> dict[str, object]:
+        """Give it for programs; the claim itself is left out."""
+        false, price = self.falsehood, self.price
+        return {
+            "round": false.round,
+            "index": false.index,
+            "worker": false.worker,
+            "field": false.field.value,
+            "expected": false.expected,
+            "posted": false.posted,
+            "state": self.state.value,
+            "challenge": self.kind or None,
+            "transaction": None if self.transaction is None else "0x" + self.transaction.hex(),
+            "gas": None if price is None else price.gas,
+            "cost_wei": None if price is None else price.wei,
+            "slashed_wei": self.slashed_wei,
+            "answer_by": self.answer_by or None,
+            "detail": self.detail,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -116,6 +141,20 @@ class PassReport:
     outcomes: list[Outcome] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing false is left standing in the rounds that were looked at."""
+        return not any(outcome.is_standing for outcome in self.outcomes)
+
+    def as_json(self) -> dict[str, object]:
+        """Give it for programs."""
+        return {
+            "rounds": self.rounds,
+            "outcomes": [outcome.as_json() for outcome in self.outcomes],
+            "troubles": [{"round": t.round, "error": str(t.error)} for t in self.troubles],
+            "pending": self.pending,
+        }
 
 
 class Challenger:
@@ -308,6 +347,7 @@ class Challenger:
             gas, price = client.node.estimate(self._sender, client.facts.challenge, data)
             return Outcome(falsehood, State.PLANNED, price=Price(gas, price))
         action = f"challenge round {falsehood.round}, member {falsehood.index}"
+        wei_per_gas = client.node.gas_price_wei()
         try:
             sent = client.node.send_data(
                 self._account, client.facts.challenge, data, action, local_gas=_CLAIM_GAS
@@ -316,7 +356,11 @@ class Challenger:
             # Somebody may have been quicker; the next look at the round says so.
             return Outcome(falsehood, State.REFUSED, detail=str(error))
         return Outcome(
-            falsehood, State.OVERTURNED, sent.hash, Price(sent.gas, 0), slashed_wei=_slashed_wei(sent)
+            falsehood,
+            State.OVERTURNED,
+            sent.hash,
+            Price(sent.gas, wei_per_gas),
+            slashed_wei=_slashed_wei(sent),
         )
 
 
