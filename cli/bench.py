@@ -137,6 +137,44 @@ def rounds(workers: int, as_json: bool) -> None:
     _print_fields(measured)
 
 
+@bench.command()
+@click.option(
+    "--rounds",
+    multiple=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Length of a run whose audit is measured; may be repeated.  [default: 10 and 10000]",
+)
+@click.option(
+    "--values", type=click.IntRange(1, 1 << 32), default=32_000_000, show_default=True, help="int8 per file."
+)
+@json_option
+def audit(rounds: tuple[int, ...], values: int, as_json: bool) -> None:
+    """The audit: bytes per second beside sha256, verdicts per second, memory by the length of the run.
+
+    Real signatures, files, verdicts, records and blocks, made without an EVM, and audited by processes of
+    their own: about ten minutes for 10,000 rounds.
+
+    \b
+    hallmark bench audit --json
+    hallmark bench audit --rounds 10 --rounds 1000
+    """
+    import os
+
+    from bench.audit import ROUNDS, bench_audit
+
+    with notices.status("audit") as line:
+        measured = bench_audit(
+            rounds or ROUNDS,
+            values=values,
+            jobs=len(os.sched_getaffinity(0)),
+            on_step=lambda text: line.update(f"audit: {text}"),
+        )
+    if as_json:
+        write_json(measured)
+        return
+    _print_fields(measured)
+
+
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
     """Take a list of names apart."""
     return None if value is None else [name for name in value.replace(" ", "").split(",") if name]

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "challenge": ("cli.challenge", "Show the chain that something posted about one contribution is false."),
     "challenger": ("cli.challenge", "Watch a run, and challenge whatever is false in it."),
     "rollback": ("cli.rollback", "Set a run's model back to before an overturned round."),
+    "bundle": ("cli.bundle", "Write a whole run into one file, for audits without its chain."),
     "bench": ("cli.bench", "Measure gas, speed and memory."),
 }
 

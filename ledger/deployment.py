@@ -404,6 +404,24 @@ def _head(node: Node) -> dict[str, Any]:
     return {"block": int(block["number"]), "hash": "0x" + bytes(block["hash"]).hex()}
 
 
+def ledger_created_after(path: Path, chain_id: int) -> int:
+    """Read which block was the newest when a run's ledger was created, so that nobody reads logs before it.
+
+    Args:
+        path: A run's deployment.json.
+        chain_id: Chain that the caller is connected to.
+
+    Returns:
+        A block number; 0 if the file does not tell.
+
+    Raises:
+        DeploymentError: The file is no deployment, or is for another chain.
+    """
+    step = _read_steps(path, chain_id).get("ledger")
+    block = step.get("block") if isinstance(step, dict) else None
+    return block if isinstance(block, int) and not isinstance(block, bool) and block >= 0 else 0
+
+
 def _read_steps(path: Path, chain_id: int) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())

@@ -4,7 +4,7 @@ Nothing here is checked beyond its form; the audit does that. No local index
 is used or written.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -187,7 +187,7 @@ def _bitmap(overturnings: Iterable[Overturning]) -> int:
 
 
 def read_rounds(
-    node: Node, ledger: str, on_error: Callable[[HistoryError], None] | None = None
+    node: Node, ledger: str, on_error: Callable[[HistoryError], None] | None = None, first_block: int = 0
 ) -> list[RoundHistory]:
     """Read all rounds of a run from its ledger's logs and transactions.
 
@@ -195,6 +195,7 @@ def read_rounds(
         node: The chain.
         ledger: Address of the ContributionLedger.
         on_error: Told of what cannot be read, which is then left out; None to raise it.
+        first_block: A block not after the one in which the ledger was created.
 
     Returns:
         The rounds, first to last.
@@ -204,7 +205,7 @@ def read_rounds(
         EnvironmentFault: The node failed.
     """
     rounds: dict[int, RoundHistory] = {}
-    for log in node.logs(ledger):
+    for log in node.logs(ledger, first_block):
         try:
             event = decode_log(log)
             if event is not None and event.name in _READERS:
@@ -216,8 +217,8 @@ def read_rounds(
     return [rounds[number] for number in sorted(rounds)]
 
 
-def read_run_opened(node: Node, ledger: str) -> Mapping[str, Any]:
-    """Read the arguments of RunOpened, which a ledger emits once.
+def read_run_opened(node: Node, ledger: str, first_block: int = 0) -> Mapping[str, Any]:
+    """Read the arguments of RunOpened, which a ledger emits once, and its `block`.
 
     Raises:
         HistoryError: There is none, or more than one.
@@ -226,11 +227,107 @@ def read_run_opened(node: Node, ledger: str) -> Mapping[str, Any]:
     topic = next(
         topic for topic, entry in _events("ContributionLedger").items() if entry["name"] == "RunOpened"
     )
-    found = [log for log in node.logs(ledger) if log["topics"] and bytes(log["topics"][0]) == topic]
+    every = node.logs(ledger, first_block, topics=[topic])
+    found = [log for log in every if log["topics"] and bytes(log["topics"][0]) == topic]
     if len(found) != 1:
         raise HistoryError(0, "RunOpened", f"{len(found)} of these events instead of one")
     event = decode_log(found[0])
-    return event.arguments if event is not None else {}
+    return {**event.arguments, "block": event.block} if event is not None else {}
+
+
+class RoundStream:
+    """Reads a run round after round; two rounds are in memory at a time, however many there are.
+
+    Attributes:
+        opened: Arguments of RunOpened; None until it has been read.
+        opened_count: How many of these events there were; a ledger emits one.
+        block: Every event up to this block has been read.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        ledger: str,
+        on_error: Callable[[HistoryError, int], None],
+        *,
+        first_block: int = 0,
+        last_round: int = 0,
+        members: int = 256,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            node: The chain.
+            ledger: Address of the ContributionLedger.
+            on_error: Told of what cannot be read, which is then left out, and of the round near which it
+                stands.
+            first_block: A block not after that of the first event that is wanted.
+            last_round: A round that was read before, whose last event is in `first_block`; 0 if none was.
+            members: Size of the cohort: nobody can commit more often than twice as many times.
+        """
+        self.opened: Mapping[str, Any] | None = None
+        self.opened_count = 0
+        self.block = first_block - 1
+        self._node = node
+        self._ledger = ledger
+        self._on_error = on_error
+        self._before = self._last_round = last_round
+        self._first_block = first_block
+        self._members = members
+        self._rounds: dict[int, RoundHistory] = {}
+
+    def __iter__(self) -> Iterator[RoundHistory]:
+        """Give the rounds, first to last; the last one may not be over.
+
+        A round is given when the round after the next one begins, or at the end.
+
+        Raises:
+            EnvironmentFault: The node failed.
+        """
+        # The chain may go on meanwhile; what is told of its state in the end must fit what was read of it.
+        while (head := self._node.block_number()) > self.block:
+            for last, page in self._node.log_pages(self._ledger, self.block + 1, head):
+                for log in page:
+                    self._read(log)
+                    while len(self._rounds) > 2:
+                        yield self._next()
+                self.block = last
+        while self._rounds:
+            yield self._next()
+
+    def following(self) -> RoundHistory | None:
+        """Give the round after the one that was given last, None if there is none."""
+        return next(iter(self._rounds.values()), None)
+
+    def _next(self) -> RoundHistory:
+        number = next(iter(self._rounds))
+        self._before = number
+        return self._rounds.pop(number)
+
+    def _read(self, log: LogReceipt) -> None:
+        try:
+            event = decode_log(log)
+            if event is not None and event.name == "RunOpened":
+                self.opened_count += 1
+                self.opened = self.opened or event.arguments
+            elif event is not None and event.name in _READERS:
+                self._take(event)
+        except HistoryError as error:
+            self._on_error(error, error.round or max(self._rounds, default=self._before))
+
+    def _take(self, event: "Event") -> None:
+        number = int(event.arguments["round"])
+        if number <= self._last_round and event.block == self._first_block:
+            return
+        if number <= self._before:
+            raise HistoryError(number, event.name, "the event comes when later rounds are under way")
+        if event.name == "RoundOpened" and self._rounds and number < max(self._rounds):
+            raise HistoryError(number, event.name, "the round is opened after later ones")
+        history = self._rounds.get(number)
+        is_commitment = event.name in ("ContributionCommitted", "BatchCommitted")
+        if is_commitment and history is not None and len(history.commitments) > 2 * self._members:
+            raise HistoryError(number, event.name, "there are more commitments than members")
+        _take(self._node, self._ledger, self._rounds, event)
 
 
 def read_round(node: Node, ledger: str, number: int, first_block: int = 0) -> RoundHistory:

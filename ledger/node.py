@@ -5,8 +5,9 @@ callers check what matters.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import requests
@@ -36,6 +37,21 @@ _DEPLOY_GAS = 15_000_000
 _TRANSFER_GAS = 21_000
 _RECEIPT_TIMEOUT_S = 120.0
 _LOCAL_ONLY = ("method not found", "does not exist", "not supported")
+# How nodes say that a range of blocks, or the answer to it, is too large for one request.
+_TOO_MUCH = (
+    "range",
+    "limit",
+    "too many",
+    "too large",
+    "exceed",
+    "more than",
+    "response size",
+    "timeout",
+    "timed out",
+)
+_PAGE_BLOCKS = 512
+_PAGE_BLOCKS_MAX = 1 << 17
+_PAGE_LOGS = 512
 
 
 class NodeUnavailableError(EnvironmentFault):
@@ -155,6 +171,20 @@ class Node:
         """Give the code at an address; empty for an account without code."""
         return bytes(self._ask(lambda: self.web3.eth.get_code(_address(address)), f"read code at {address}"))
 
+    def request(self, method: str, *parameters: object) -> Any:
+        """Ask for something that has no method here; give the JSON as it came.
+
+        Raises:
+            NodeUnavailableError: The node did not answer.
+            NodeAnswerError: It refused.
+        """
+        response = self._ask(
+            lambda: self.web3.provider.make_request(RPCEndpoint(method), list(parameters)), method
+        )
+        if "error" in response:
+            raise NodeAnswerError(f"{method}: {response['error']}")
+        return response.get("result")
+
     def balance_wei(self, address: str) -> int:
         """Give an account's balance."""
         return self._ask(lambda: int(self.web3.eth.get_balance(_address(address))), "read a balance")
@@ -188,24 +218,75 @@ class Node:
             lambda: int(self.web3.eth.get_transaction_count(_address(address))), "ask for the nonce"
         )
 
-    def logs(self, address: str, first_block: int = 0, last_block: int | None = None) -> list[LogReceipt]:
-        """Give all logs of one contract, oldest first.
+    def logs(
+        self,
+        address: str,
+        first_block: int = 0,
+        last_block: int | None = None,
+        topics: Sequence[bytes | None] = (),
+    ) -> list[LogReceipt]:
+        """Give all logs of one contract, oldest first; as log_pages(), in one list."""
+        return [log for _, page in self.log_pages(address, first_block, last_block, topics) for log in page]
 
-        The address is checked on every log again: a node that ignores the
+    def log_pages(
+        self,
+        address: str,
+        first_block: int = 0,
+        last_block: int | None = None,
+        topics: Sequence[bytes | None] = (),
+    ) -> Iterator[tuple[int, list[LogReceipt]]]:
+        """Give the logs of one contract, oldest first, a range of blocks at a time.
+
+        A range grows while its answers are small. A node that finds a range too large is asked for half of
+        it, and never for that much again. The address is checked on every log again: a node that ignores the
         filter must not slip in another contract's events.
+
+        Args:
+            address: The contract.
+            first_block: First block to look into.
+            last_block: Last one; None for the newest.
+            topics: What the first topics must be, 32 bytes each; None for any.
+
+        Yields:
+            The last block of a range, and the logs in it.
+
+        Raises:
+            NodeUnavailableError: The node did not answer.
+            NodeAnswerError: It refused even one block, or its answer makes no sense.
         """
         wanted = _address(address)
-        last: Any = "latest" if last_block is None else last_block
+        last = self.block_number() if last_block is None else last_block
+        span, most = _PAGE_BLOCKS, _PAGE_BLOCKS_MAX
+        while first_block <= last:
+            until = min(last, first_block + span - 1)
+            try:
+                page = self._ask(
+                    partial(self._logs, wanted, first_block, until, topics), f"read logs of {address}"
+                )
+            except NodeAnswerError as error:
+                if until == first_block or not _is_too_much(error):
+                    raise
+                span = most = (until - first_block + 1) // 2
+                continue
+            yield until, page
+            first_block = until + 1
+            if len(page) > _PAGE_LOGS:
+                span = max(1, span // 2)
+            elif 2 * len(page) <= _PAGE_LOGS:
+                span = min(2 * span, most)
 
-        def question() -> list[LogReceipt]:
-            found = self.web3.eth.get_logs({"address": wanted, "fromBlock": first_block, "toBlock": last})
-            mine = [log for log in found if log["address"] == wanted]
-            return [_with(log, "topics", "data", "transactionHash", "blockNumber") for log in mine]
-
-        return self._ask(question, f"read logs of {address}")
+    def _logs(
+        self, wanted: str, first_block: int, last_block: int, topics: Sequence[bytes | None]
+    ) -> list[LogReceipt]:
+        asked: dict[str, Any] = {"address": wanted, "fromBlock": first_block, "toBlock": last_block}
+        if topics:
+            asked["topics"] = [None if topic is None else "0x" + topic.hex() for topic in topics]
+        found = self.web3.eth.get_logs(cast(Any, asked))
+        mine = [log for log in found if log["address"] == wanted]
+        return [_with(log, "topics", "data", "transactionHash", "blockNumber") for log in mine]
 
     def call(self, function: Any, *, sender: str | None = None) -> Any:
-        """Evaluate a contract function without a transaction.
+        """Evaluate a contract function without a transaction, on the newest state.
 
         Raises:
             RevertedError: The contract refused.
@@ -433,6 +514,12 @@ class Node:
             except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
                 raise NodeAnswerError(f"{action}: the node's answer makes no sense: {error}") from error
         raise NodeUnavailableError(f"{action}: the node does not answer")
+
+
+def _is_too_much(error: NodeAnswerError) -> bool:
+    """Tell whether a node refused a range of blocks for its size; there is no code that all nodes use."""
+    text = str(error).lower()
+    return any(sign in text for sign in _TOO_MUCH)
 
 
 def _with(answer: _T, *names: str) -> _T:

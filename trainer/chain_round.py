@@ -26,6 +26,7 @@ from trainer.errors import TrainerError
 from trainer.fleet import RoundWork, WorkerUpdate
 from trainer.handin import update_file
 from trainer.reporting import TRANSACTIONS, Observer
+from trainer.settled import settled_facts
 from trainer.traces import RoundTraces, round_traces
 
 _VOID_REASONS = {
@@ -242,16 +243,8 @@ class ChainRound:
         history = self.history()
         if history.seal is None or history.verdicts is None:
             raise DisagreementError(f"round {self.number} is settled, but the node's logs do not say so")
-        covered = digests.Settlement(
-            presence=history.seal.presence,
-            seed=history.verdicts.seed,
-            payload=history.verdicts.payload,
-            approved=decision.verdict.approved,
-            yardstick_before=decision.evidence.yardstick,
-            yardstick_after=decision.after.yardstick,
-            lanes_before=decision.evidence.lane_words,
-            lanes_after=decision.verdict.lane_words,
-        )
+        verdicts = history.verdicts
+        covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)
         roots = {c.index: c.update_root for c in history.commitments}
         for index in decision.weights.indices:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.client import LedgerClient
-from ledger.deployment import find_ledger
+from ledger.deployment import find_ledger, ledger_created_after
 from ledger.node import Node
 from trainer.config import load_chain_config
 from trainer.errors import ConfigError
@@ -39,10 +39,12 @@ class RecordedRun:
     Attributes:
         client: Its ledger.
         store: Its update files.
+        first_block: A block not after that in which its ledger was created; 0 if nothing better is known.
     """
 
     client: LedgerClient
     store: BlobStore
+    first_block: int = 0
 
 
 @contextmanager
@@ -104,5 +106,8 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
         raise ConfigError(f"{folder.path} holds no chain data; the run never started")
     store = BlobStore(target.blobs or config.blobs or str(folder.blobs))
     with open_node(rpc_url, folder.chain) as node:
-        address = target.ledger or find_ledger(folder.deployment, node)
-        yield RecordedRun(LedgerClient(node, address), store)
+        address, first_block = target.ledger, 0
+        if not address:
+            address = find_ledger(folder.deployment, node)
+            first_block = ledger_created_after(folder.deployment, node.chain_id)
+        yield RecordedRun(LedgerClient(node, address), store, first_block)

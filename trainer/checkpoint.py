@@ -34,7 +34,8 @@ class Checkpoint:
         theta: Parameters, float32 [d].
         momentum: Outer momentum, float32 [d].
         fleet: What Fleet.state_tensors() gave: inner optimisers, residuals, attackers' memories.
-        coalition: guard.weights.CoalitionHistory.to_ints(): P over the pairs of workers.
+        coalition: guard.weights.CoalitionHistory.to_ints(): P over the pairs of workers. A run derives it
+            from the chain again; the audit compares the two.
         known_seed: The challenge of that round, 32 bytes; empty if there was none.
         standing: What the ledger had said of the round when this was written: VOID, or its overturned members
             as a bitmap in hex; a challenge may change it until the round is final. Empty in files of before
@@ -181,11 +182,28 @@ def load_latest(folder: Path, config_digest: str, *, before: int | None = None) 
     return LoadedCheckpoint(None, ())
 
 
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Give the checkpoint files in a folder, newest first; none if it does not exist."""
+    return _newest_first(folder)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint, of whatever configuration.
+
+    Raises:
+        CheckpointError: It is damaged or cannot be read.
+    """
+    try:
+        return _read(path, None)
+    except (_DamagedError, SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is damaged: {error}", hint="restore it") from error
+
+
 class _DamagedError(InputError):
     """The bytes are not those that were written."""
 
 
-def _read(path: Path, config_digest: str) -> Checkpoint:
+def _read(path: Path, config_digest: str | None) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         metadata: dict[str, str] = file.metadata() or {}
         names: list[str] = list(file.keys())
@@ -194,7 +212,7 @@ def _read(path: Path, config_digest: str) -> Checkpoint:
         raise _DamagedError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
     if metadata.pop("content", "") != _content_digest(metadata, tensors):
         raise _DamagedError("its content does not have the digest that was written")
-    if metadata.get("config") != config_digest:
+    if config_digest is not None and metadata.get("config") != config_digest:
         raise CheckpointError(
             f"{path} belongs to a run with another configuration",
             hint="choose another folder, or restore the configuration",

@@ -182,10 +182,22 @@ def read_table(path: Path) -> dict[str, object]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def table_of(text: str) -> dict[str, object]:
+    """Read TOML as it is.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"not valid TOML: {error}") from error
 
 
 def parse_config(text: str) -> RunConfig:
@@ -195,11 +207,7 @@ def parse_config(text: str) -> RunConfig:
         ConfigError: No TOML; an unknown key (the message names the nearest known ones); a wrong type or
             range.
     """
-    try:
-        table: Mapping[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not valid TOML: {error}") from error
-    return resolve_config(table)
+    return resolve_config(table_of(text))
 
 
 def resolve_config(table: Mapping[str, object]) -> RunConfig:

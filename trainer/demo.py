@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.audit import AuditReport, audit
+from trainer.audit import AuditOptions, AuditReport, audit
 from trainer.chain_session import RunTarget, open_recorded_run
 from trainer.config import RunConfig
 from trainer.folder import RunFolder, write_atomic
@@ -87,7 +87,8 @@ def demonstrate(config: RunConfig, observer: Observer, progress: Callable[[str],
     audit_start = time.perf_counter()
     progress("audit")
     with open_recorded_run(RunTarget(folder.path)) as recorded:
-        report = audit(recorded.client.node, recorded.client.address, recorded.store)
+        options = AuditOptions(first_block=recorded.first_block, folder=folder)
+        report = audit(recorded.client.node, recorded.client.address, recorded.store, options)
         gas = gas_per_contribution(recorded.client)
     end = time.perf_counter()
     spent = {name: sum(r.seconds[name] for r in rounds) for name in rounds[0].seconds}

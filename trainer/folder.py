@@ -54,6 +54,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def cursor(self) -> Path:
+        """How far `hallmark audit --incremental` has come."""
+        return self.path / "audit.cursor.json"
+
+    @property
     def metrics(self) -> Path:
         """One JSON line per round."""
         return self.path / "metrics.jsonl"
@@ -130,10 +135,20 @@ def write_atomic(path: Path, text: str) -> None:
         path: The file; its folder is made.
         text: New content.
     """
+    write_atomic_bytes(path, text.encode())
+
+
+def write_atomic_bytes(path: Path, data: bytes) -> None:
+    """Replace a file so that a crash leaves the old or the new one, never a part.
+
+    Args:
+        path: The file; its folder is made.
+        data: New content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as handle:
-        handle.write(text)
+    with temporary.open("wb") as handle:
+        handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
     temporary.replace(path)

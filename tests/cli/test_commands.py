@@ -181,6 +181,75 @@ def test_audit_of_a_damaged_run_exits_3_and_names_the_worker(
     assert (1, explained["worker"]) in named
 
 
+def test_audit_for_people_tells_missing_from_false(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    called = call("audit", str(run_folder), "--blobs", str(tmp_path / "blobs"))
+    assert called.code == ExitCode.VERIFICATION_FAILED
+    assert "CANNOT BE CHECKED" in called.out
+    assert "FALSE" not in called.out
+    assert "withheld" in called.out
+
+
+def test_audit_with_replay_computes_the_models(call: Call, run_folder: Path) -> None:
+    plain, replayed = (call("audit", str(run_folder), *extra, "--json").json for extra in ((), ("--replay",)))
+    assert isinstance(plain, dict)
+    assert isinstance(replayed, dict)
+    assert (plain["replayed"], plain["checked"]["models"]) == (False, 1)
+    assert plain["unreplayed_models"] == plain["checked"]["rounds"]
+    assert (replayed["replayed"], replayed["unreplayed_models"], replayed["ok"]) == (True, 0, True)
+    assert replayed["checked"]["models"] == replayed["checked"]["rounds"] + 1
+
+
+def test_audit_goes_on_from_the_cursor_in_the_folder(call: Call, run_folder: Path) -> None:
+    first = call("audit", str(run_folder), "--incremental", "--json").json
+    again = call("audit", str(run_folder), "--incremental", "--json").json
+    (run_folder / "audit.cursor.json").unlink()
+    assert isinstance(first, dict)
+    assert isinstance(again, dict)
+    assert again["resumed_after"] == first["checked"]["rounds"] == again["checked"]["rounds"]
+
+
+def test_bundle_and_audit_of_it(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.bundle"
+    made = call("bundle", str(run_folder), "-o", str(file), "--json")
+    assert made.code == ExitCode.OK
+    summary = made.json
+    assert isinstance(summary, dict)
+    assert (summary["verdict"], summary["size_bytes"]) == ("ok", file.stat().st_size)
+    head = summary["head"]["hash"]
+    called = call("audit", "--from-bundle", str(file), "--head", head, "--replay", "--json")
+    assert called.code == ExitCode.OK
+    report = called.json
+    assert isinstance(report, dict)
+    assert report["head"] == summary["head"]
+    other = call("audit", "--bundle", str(file), "--head", "0x" + "12" * 32)
+    assert other.code == ExitCode.VERIFICATION_FAILED
+    assert "another chain" in other.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--bundle", "x", "--ledger", "0x12"), "leave out"),
+        (("--bundle", "x", "--from-block", "7"), "leave out"),
+        (("--head", "0x12"), "--bundle"),
+        (("--bundle", "x", "--head", "0x12"), "32 bytes"),
+        (("--bundle", "x", "--head", "xyz"), "hex"),
+        (("--bundle", "x", "--incremental"), "--cursor"),
+    ],
+)
+def test_audit_options_that_contradict_are_usage(call: Call, arguments: tuple[str, ...], says: str) -> None:
+    called = call("audit", *arguments)
+    assert called.code == ExitCode.USAGE
+    assert says in called.err
+
+
+def test_audit_of_a_bundle_that_is_not_there_fails(call: Call, tmp_path: Path) -> None:
+    called = call("audit", "--bundle", str(tmp_path / "none.bundle"))
+    assert called.code == ExitCode.VERIFICATION_FAILED
+    assert "cannot be opened" in called.err
+
+
 def test_audit_where_there_is_no_run_is_a_config_error(call: Call, tmp_path: Path) -> None:
     called = call("audit", str(tmp_path))
     assert called.code == ExitCode.KEY_OR_CONFIG
@@ -297,3 +366,14 @@ def test_bench_assay_has_the_promised_keys(call: Call) -> None:
     assert report["ratio_to_sha256"] > 0
     assert report["trace"] == report["traced_s"] / report["seconds"]["assay"]
     assert report["peak_bytes"] > 1_000_000
+
+
+def test_bench_audit_has_the_promised_keys(call: Call) -> None:
+    called = call("bench", "audit", "--rounds", "1", "--rounds", "4", "--values", "100000", "--json")
+    assert called.code == ExitCode.OK
+    report = called.json
+    assert isinstance(report, dict)
+    assert set(report["peak_bytes"]) == set(report["seconds"]) == {"1", "4"}
+    assert all(peak > 50_000_000 for peak in report["peak_bytes"].values())
+    assert min(report[f"{name}_bytes_per_s"] for name in ("blob", "sha256")) > 0
+    assert report["verdicts_per_s"] > 0

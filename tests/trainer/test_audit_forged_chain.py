@@ -10,11 +10,14 @@ from eth_account.signers.local import LocalAccount
 from guard.gate import CODE_MAX, MALFORMED, UNAVAILABLE, Reading, WorkerEvidence
 from guard.settlement import Settlement
 from guard.state import GateState
+from ledger.blobs import BlobStore
 from ledger.client import LedgerClient
-from ledger.node import Sent
+from ledger.node import Node, Sent
+from tests.trainer.agreement import assert_agreement
 from tests.trainer.recorded import Recorded, record, reopen
 from tests.trainer.toys import attacked, tiny_run
 from trainer.attacks import ATTACKS
+from trainer.audit import AuditOptions, audit
 from trainer.chain_round import Assayed, ChainRound
 from trainer.folder import RunFolder
 from trainer.reporting import SilentObserver
@@ -99,6 +102,25 @@ def test_audit_names_every_lie_of_a_guard(lying_guard: Recorded) -> None:
     claims = {(d.worker, d.expected, d.found) for d in report.differences if d.field == "status"}
     assert claims == {(name(2), "committed", "malformed"), (name(3), "committed", "unavailable")}
     assert report.checked.models == 6, "the merges are those that follow from what was posted"
+    assert_agreement(lying_guard, report)
+
+
+def test_every_lie_of_a_guard_has_its_challenge(lying_guard: Recorded) -> None:
+    report = lying_guard.audit()
+    name = lying_guard.name
+    kinds = {(d.round, d.worker, d.field): d.challenge for d in report.differences if d.field != "verdict"}
+    assert kinds == {
+        (1, name(0), "word"): "segment",
+        (2, name(1), "norm2"): "segment",
+        (2, name(2), "exponent"): "exponent",
+        (3, name(2), "status"): "unfounded",
+        (3, name(3), "status"): None,
+        (4, name(GUARD), "word"): "segment",
+        (4, name(GUARD), "norm2"): "segment",
+        (3, name(GUARD), "trace_root"): "withheld",
+        (5, name(GUARD), "trace_root"): "withheld",
+    }
+    assert report.verdict == "false"
 
 
 def test_audit_says_whose_verdict_a_lie_has_changed(lying_guard: Recorded) -> None:
@@ -138,7 +160,16 @@ def test_audit_names_false_weights_and_a_false_model(lying_aggregator: Recorded)
         (2, "", "model_root"),
     ]
     assert report.differences[1].found == "0x" + "00" * 31 + "02"
+    assert [d.challenge for d in report.differences] == [None, None], "no challenge reaches the aggregator"
+    assert_agreement(lying_aggregator, report)
     assert report.checked.models == 3, "nobody has the model that the third round started from"
+
+
+def test_without_replay_a_false_model_is_not_seen_and_the_report_says_so(lying_aggregator: Recorded) -> None:
+    node, store = Node(lying_aggregator.provider), BlobStore(lying_aggregator.folder.blobs)
+    report = audit(node, lying_aggregator.ledger, store, AuditOptions(replay=False))
+    assert [(d.round, d.field) for d in report.differences] == [(1, "weights_digest")]
+    assert (report.is_replayed, report.unreplayed, report.checked.models) == (False, 3, 1)
 
 
 @pytest.mark.slow
@@ -146,5 +177,6 @@ def test_audit_names_false_weights_and_a_false_model(lying_aggregator: Recorded)
 def test_audit_of_every_attack_finds_nothing(tmp_path: Path, name: str) -> None:
     with record(attacked(name, out=str(tmp_path / "run"), rounds=2)) as recorded:
         report = recorded.audit()
+        assert_agreement(recorded, report)
     assert report.ok, report.differences
     assert (report.checked.rounds, report.checked.models) == (2, 3)

@@ -1,6 +1,7 @@
 """Rounds that do not go as planned."""
 
 from guard.gate import Status
+from tests.trainer.agreement import assert_agreement
 from tests.trainer.eventful import ABSENT_ROUND, EMPTY_ROUND, ROUNDS, VOID_ROUND
 from tests.trainer.recorded import Recorded
 from trainer.reporting import RoundReport
@@ -11,6 +12,7 @@ Eventful = tuple[Recorded, list[RoundReport]]
 def test_audit_of_an_eventful_run_finds_nothing(eventful: Eventful) -> None:
     recorded, _ = eventful
     report = recorded.audit()
+    assert_agreement(recorded, report)
     assert report.ok, report.differences
     checked = report.checked
     assert (checked.rounds, checked.contributions, checked.signatures) == (5, 14, 18)

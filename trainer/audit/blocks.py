@@ -17,6 +17,19 @@ _LATER = (
     "baseFeePerGas", "withdrawalsRoot", "blobGasUsed", "excessBlobGas", "parentBeaconBlockRoot",
     "requestsHash",
 )  # fmt: skip
+_QUANTITIES = {
+    "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed",
+    "excessBlobGas",
+}  # fmt: skip
+_SIZES = {
+    **dict.fromkeys(
+        (
+            "parentHash", "sha3Uncles", "stateRoot", "transactionsRoot", "receiptsRoot", "mixHash",
+            "withdrawalsRoot", "parentBeaconBlockRoot", "requestsHash",
+        ), 32,
+    ),
+    "miner": 20, "logsBloom": 256, "nonce": 8,
+}  # fmt: skip
 _BESIDE = {"hash", "transactions", "uncles", "withdrawals", "size", "totalDifficulty"}
 
 
@@ -70,6 +83,12 @@ def header_hash(block: Mapping[str, Any]) -> bytes | None:
     Source:
         Ethereum Yellow Paper, 4.3; EIP-1559, 4895, 4844, 4788, 7685.
     """
+    encoded = encode_header(block)
+    return None if encoded is None else keccak(encoded)
+
+
+def encode_header(block: Mapping[str, Any]) -> bytes | None:
+    """Give the bytes whose keccak is a block's hash; None as for header_hash()."""
     if not set(block) <= {*_HEADER, *_LATER, *_BESIDE} or not set(_HEADER) <= set(block):
         return None
     names = list(_HEADER)
@@ -78,9 +97,37 @@ def header_hash(block: Mapping[str, Any]) -> bytes | None:
             break
         names.append(name)
     try:
-        return keccak(rlp.encode([_encoded(block[name]) for name in names]))
+        return bytes(rlp.encode([_encoded(block[name]) for name in names]))
     except (ValueError, TypeError, rlp.exceptions.SerializationError):
         return None
+
+
+def decode_header(data: bytes) -> dict[str, str]:
+    """Give the fields of a header as JSON-RPC writes them, its hash too.
+
+    Raises:
+        ValueError: The bytes are no header of Ethereum's.
+    """
+    try:
+        values = rlp.decode(data, strict=True)
+    except (RecursionError, rlp.exceptions.DecodingError) as error:
+        raise ValueError(f"no RLP: {error}") from error
+    names = (*_HEADER, *_LATER)
+    if not isinstance(values, list) or not len(_HEADER) <= len(values) <= len(names):
+        raise ValueError("no list of as many fields as a header has")
+    if not all(isinstance(value, bytes) for value in values):
+        raise ValueError("a field is a list")
+    fields = dict(zip(names, values, strict=False))
+    for name, value in fields.items():
+        if name in _QUANTITIES and (len(value) > 32 or value[:1] == b"\0"):
+            raise ValueError(f"{name} is no number")
+        if name in _SIZES and len(value) != _SIZES[name]:
+            raise ValueError(f"{name} has {len(value)} bytes")
+    shown = {
+        name: hex(int.from_bytes(value, "big")) if name in _QUANTITIES else "0x" + value.hex()
+        for name, value in fields.items()
+    }
+    return {**shown, "hash": "0x" + keccak(data).hex()}
 
 
 def _encoded(value: Any) -> bytes:

@@ -1,6 +1,8 @@
 """What an audit found, as values that can be printed."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 MAX_DIFFERENCES = 1_000
 
@@ -15,6 +17,10 @@ class Difference:
         field: What differs, for instance "word" or "model_root".
         expected: What was derived; bytes and words as 0x-prefixed hex.
         found: What the chain or the store says.
+        challenge: Kind of the challenge that overturns it on the chain (docs/spec/challenge.md): "segment",
+            "boundary", "exponent", "malformed", "withheld" or "unfounded"; None where no challenge does.
+        is_false: False where bytes are missing that it could be checked with: then nothing is known to be
+            false, but nothing is known to be true either.
     """
 
     round: int
@@ -22,6 +28,25 @@ class Difference:
     field: str
     expected: str | int
     found: str | int
+    challenge: str | None = None
+    is_false: bool = True
+
+    def as_json(self) -> dict[str, object]:
+        """Give it for programs."""
+        content = asdict(self)
+        content["verdict"] = "false" if content.pop("is_false") else "cannot be checked"
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what as_json() gave.
+
+        Raises:
+            KeyError, TypeError: It is something else; fault of the caller.
+        """
+        values = dict(content)
+        values["is_false"] = values.pop("verdict") == "false"
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +84,14 @@ class AuditReport:
         difference_count: All of them.
         unfinished: Stage of a last round that is still going on: "open", "sealed" or "settled"; else "". That
             is no difference.
+        unchecked_count: How many of all differences say only that bytes are missing.
+        is_replayed: Whether merges were computed again; without, model roots are compared with nothing but
+            each other.
+        unreplayed: Finalized rounds whose model root was not computed again, for want of bytes, of the model
+            before, or because that was not asked for.
+        head_block: The newest block that was read, -1 if none was.
+        head_hash: Its hash, 0x-prefixed; "" if none was.
+        resumed_after: Round up to which an earlier audit had come; 0 for a whole audit.
     """
 
     ledger: str
@@ -69,6 +102,24 @@ class AuditReport:
     differences: tuple[Difference, ...]
     difference_count: int
     unfinished: str
+    unchecked_count: int = 0
+    is_replayed: bool = True
+    unreplayed: int = 0
+    head_block: int = -1
+    head_hash: str = ""
+    resumed_after: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """Give "ok", "false", or "cannot be checked" if nothing is false but bytes are missing."""
+        if self.ok:
+            return "ok"
+        return "false" if self.false_count else "cannot be checked"
+
+    @property
+    def false_count(self) -> int:
+        """How many differences are false data."""
+        return self.difference_count - self.unchecked_count
 
     @property
     def ok(self) -> bool:
@@ -84,7 +135,16 @@ class AuditReport:
             "run": self.run,
             "model_root": self.model_root,
             "checked": asdict(self.checked),
-            "differences": [asdict(difference) for difference in self.differences],
+            "differences": [difference.as_json() for difference in self.differences],
+            "verdict": self.verdict,
+            "difference_count": self.difference_count,
+            "false_count": self.false_count,
+            "unchecked_count": self.unchecked_count,
+            "unfinished": self.unfinished,
+            "replayed": self.is_replayed,
+            "unreplayed_models": self.unreplayed,
+            "resumed_after": self.resumed_after,
+            "head": {"block": self.head_block, "hash": self.head_hash},
         }
 
 
@@ -94,31 +154,104 @@ class Findings:
     Attributes:
         counts: By the names of Checked.
         total: Number of differences so far.
+        unchecked: How many of them say only that bytes are missing.
+        unreplayed: Finalized rounds whose model was not computed again.
     """
 
     def __init__(self) -> None:
         self.counts = asdict(Checked())
         self.total = 0
+        self.unchecked = 0
+        self.unreplayed = 0
         self._differences: list[Difference] = []
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to one of the counts."""
         self.counts[name] += number
 
-    def differ(self, round_: int, field: str, expected: object, found: object, worker: str = "") -> None:
+    def differ(
+        self,
+        round_: int,
+        field: str,
+        expected: object,
+        found: object,
+        worker: str = "",
+        *,
+        challenge: str | None = None,
+        is_false: bool = True,
+    ) -> None:
         """Note a difference; past MAX_DIFFERENCES only their number is kept."""
         self.total += 1
+        self.unchecked += not is_false
         if len(self._differences) < MAX_DIFFERENCES:
-            self._differences.append(Difference(round_, worker, field, _plain(expected), _plain(found)))
+            self._differences.append(
+                Difference(round_, worker, field, _plain(expected), _plain(found), challenge, is_false)
+            )
 
-    def same(self, round_: int, field: str, expected: object, found: object, worker: str = "") -> bool:
+    def same(
+        self,
+        round_: int,
+        field: str,
+        expected: object,
+        found: object,
+        worker: str = "",
+        *,
+        challenge: str | None = None,
+    ) -> bool:
         """Note a difference unless the two are equal, and tell whether they are."""
         if expected != found:
-            self.differ(round_, field, expected, found, worker)
+            self.differ(round_, field, expected, found, worker, challenge=challenge)
         return expected == found
 
+    def snapshot(self) -> dict[str, Any]:
+        """Give everything as JSON values."""
+        return {
+            "counts": dict(self.counts),
+            "total": self.total,
+            "unchecked": self.unchecked,
+            "unreplayed": self.unreplayed,
+            "differences": [difference.as_json() for difference in self._differences],
+        }
+
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Go back to what snapshot() gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else; fault of the caller.
+        """
+        counts = {name: int(content["counts"][name]) for name in asdict(Checked())}
+        differences = [Difference.from_json(entry) for entry in content["differences"]]
+        totals = [int(content[name]) for name in ("total", "unchecked", "unreplayed")]
+        if min(*totals, *counts.values()) < 0 or len(differences) != min(totals[0], MAX_DIFFERENCES):
+            raise ValueError("the numbers do not fit each other")
+        self.counts, self._differences = counts, differences
+        self.total, self.unchecked, self.unreplayed = totals
+
+    def add_missing(self, other: "Findings") -> None:
+        """Note the differences of another collection that are not here yet."""
+        for found in other._differences:
+            if found not in self._differences:
+                self.differ(
+                    found.round,
+                    found.field,
+                    found.expected,
+                    found.found,
+                    found.worker,
+                    challenge=found.challenge,
+                    is_false=found.is_false,
+                )
+
     def report(
-        self, *, ledger: str, chain_id: int, run: int, model: bytes | None, unfinished: str
+        self,
+        *,
+        ledger: str,
+        chain_id: int,
+        run: int,
+        model: bytes | None,
+        unfinished: str,
+        is_replayed: bool = True,
+        head: tuple[int, str] = (-1, ""),
+        resumed_after: int = 0,
     ) -> AuditReport:
         """Give the report."""
         return AuditReport(
@@ -130,6 +263,12 @@ class Findings:
             differences=tuple(self._differences),
             difference_count=self.total,
             unfinished=unfinished,
+            unchecked_count=self.unchecked,
+            is_replayed=is_replayed,
+            unreplayed=self.unreplayed,
+            head_block=head[0],
+            head_hash=head[1],
+            resumed_after=resumed_after,
         )
 
 

@@ -22,6 +22,7 @@ from trainer.audit.readings import BytesAgain, Readings
 from trainer.audit.report import Findings, word
 from trainer.audit.run_facts import load_model
 from trainer.merge import Weighted, merge
+from trainer.settled import settled_facts
 
 
 @dataclass(slots=True)
@@ -65,7 +66,14 @@ class RoundAudit:
     """
 
     def __init__(
-        self, client: LedgerClient, parameters: GateParameters, store: BlobStore, findings: Findings
+        self,
+        client: LedgerClient,
+        parameters: GateParameters,
+        store: BlobStore,
+        findings: Findings,
+        *,
+        is_replayed: bool = True,
+        jobs: int = 1,
     ) -> None:
         """Bind to a run.
 
@@ -74,7 +82,10 @@ class RoundAudit:
             parameters: Its constants.
             store: Its files.
             findings: Told of everything that differs.
+            is_replayed: Whether to compute merges again.
+            jobs: Files to assay at a time.
         """
+        self._is_replayed = is_replayed
         self._client = client
         self._facts = client.facts
         self._parameters = parameters
@@ -82,7 +93,7 @@ class RoundAudit:
         self._findings = findings
         self._blocks = Blocks(client.node)
         self._phase = CommitPhase(client, self._blocks, findings)
-        self._bytes = BytesAgain(client.facts, store, findings)
+        self._bytes = BytesAgain(client.facts, store, findings, jobs)
 
     def audit(self, history: RoundHistory, carried: Carried, following: RoundHistory | None) -> None:
         """Audit one round.
@@ -226,19 +237,7 @@ class RoundAudit:
     ) -> tuple[tuple[bytes, ...], bytes]:
         """Give the records that the settlement can have, and the seed of the one that it has."""
         found = {
-            digests.settled(
-                accumulator,
-                digests.Settlement(
-                    presence=presence,
-                    seed=seed,
-                    payload=verdicts.payload,
-                    approved=decision.verdict.approved,
-                    yardstick_before=decision.evidence.yardstick,
-                    yardstick_after=decision.after.yardstick,
-                    lanes_before=decision.evidence.lane_words,
-                    lanes_after=decision.after.lane_words,
-                ),
-            ): seed
+            digests.settled(accumulator, settled_facts(presence, seed, verdicts.payload, decision)): seed
             for accumulator, seed in product(sealed.accumulators, seeds)
         }
         return tuple(found), found.get(verdicts.record, verdicts.seed)
@@ -279,7 +278,14 @@ class RoundAudit:
             self._findings.same(number, "weights_digest", weights[0], final.weights_digest)
             carried.gate = judged.decision.after
             model = self._merged(judged, readings, carried)
-        if model is not None:
+        if model is None:
+            if judged is not None and not judged.decision.verdict.approved:
+                # Nothing was merged, so whatever the model is, it is the one from before.
+                roots = [carried.root, final.model_root]
+                self._findings.same(number, "model_root", roots[0], roots[1])
+            else:
+                self._findings.unreplayed += 1
+        else:
             self._findings.count("models")
             roots = [model_root(model.parameters, model.momentum, model.shape_digest), final.model_root]
             self._findings.same(number, "model_root", roots[0], final.model_root)
@@ -299,7 +305,8 @@ class RoundAudit:
     def _readings(self, history: RoundHistory, judged: Judged, sealed: Sealed, carried: Carried) -> Readings:
         """Derive words and norms again; where they differ, say which verdicts would have fallen otherwise."""
         number = history.round
-        keep = judged.decision.verdict.approved | 1 << self._facts.guard_index
+        is_merged = self._is_replayed and carried.model is not None
+        keep = (judged.decision.verdict.approved | 1 << self._facts.guard_index) if is_merged else 0
         readings = self._bytes.compare(number, sealed.roots, judged.posted, judged.seed, keep)
         if readings.is_posted or carried.gate is None:
             return readings
@@ -316,16 +323,7 @@ class RoundAudit:
         verdicts, decision = history.verdicts, judged.decision
         if verdicts is None or self._findings.total:
             return
-        covered = digests.Settlement(
-            presence=sealed.presence,
-            seed=judged.seed,
-            payload=verdicts.payload,
-            approved=decision.verdict.approved,
-            yardstick_before=decision.evidence.yardstick,
-            yardstick_after=decision.after.yardstick,
-            lanes_before=decision.evidence.lane_words,
-            lanes_after=decision.after.lane_words,
-        )
+        covered = settled_facts(sealed.presence, judged.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)
         for index, root in sealed.roots.items():
             ours = _verdict(decision.verdict.is_approved(index))
@@ -360,6 +358,8 @@ class RoundAudit:
 
     def _stored(self, root: bytes) -> Model | None:
         """Read a model that cannot be derived, if somebody has stored it."""
+        if not self._is_replayed:
+            return None
         try:
             return load_model(self._store, root, self._facts)
         except BlobStoreFault:

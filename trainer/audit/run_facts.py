@@ -10,7 +10,6 @@ from guard.gate import GateParameters
 from ledger import artifacts, digests
 from ledger.blobs import BlobError, BlobKind, BlobStore, BlobStoreFault
 from ledger.client import LedgerClient, LedgerFacts, NotOurContractError, check_code
-from ledger.history import HistoryError, read_run_opened
 from ledger.node import Node
 from ledger.update import LENGTH_MAX, MODEL_HEADER_BYTES, Model, decode_model, model_root
 from trainer.audit.report import Findings
@@ -42,38 +41,28 @@ def open_ledger(node: Node, address: str, findings: Findings) -> LedgerClient | 
     return client
 
 
-def check_facts(client: LedgerClient, findings: Findings) -> tuple[GateParameters | None, bytes | None]:
-    """Compare the ledger's constants with each other and with RunOpened.
+def check_facts(client: LedgerClient, findings: Findings) -> GateParameters | None:
+    """Compare the ledger's constants with each other.
 
     Returns:
-        The gate's constants, None if they are not those of the run; and the root of the initial model, None
-        if the chain does not tell.
+        The gate's constants, None if they are not those of the run.
     """
     facts = client.facts
     _check_cohort(client, findings)
-    before = findings.total
-    opened = _run_opened(client, findings)
-    is_told_twice = opened is not None and findings.total > before
     digest = digests.spec_digest(facts.parameters)
-    parameters = None
     if not 1 <= facts.length <= LENGTH_MAX:
         findings.differ(0, "length", f"1 to {LENGTH_MAX}", facts.length)
     elif findings.same(0, "spec_digest", digest, facts.spec_digest):
         try:
-            # With two versions of the constants everything would differ from one of them.
-            parameters = None if is_told_twice else GateParameters(*facts.parameters)
+            return GateParameters(*facts.parameters)
         except (GuardError, TypeError) as error:
             findings.differ(0, "spec", "constants of docs/spec/gate.md", error)
-    return parameters, None if opened is None else bytes(opened["initialModel"])
+    return None
 
 
-def _run_opened(client: LedgerClient, findings: Findings) -> Mapping[str, Any] | None:
-    facts = client.facts
-    try:
-        event = read_run_opened(client.node, client.address)
-    except HistoryError as error:
-        findings.differ(0, error.field, "one event", error)
-        return None
+def check_run_opened(event: Mapping[str, Any] | None, facts: LedgerFacts, findings: Findings) -> bool:
+    """Compare RunOpened, if it is there, with the ledger's constants; tell whether nothing differs."""
+    before = findings.total
     for name, value in zip(
         _IN_EVENT,
         (
@@ -88,11 +77,11 @@ def _run_opened(client: LedgerClient, findings: Findings) -> Mapping[str, Any] |
         ),
         strict=True,
     ):
-        stated = event[name]
-        findings.same(
-            0, f"RunOpened.{name}", value, to_checksum_address(stated) if _is_address(stated) else stated
-        )
-    return event
+        if event is not None:
+            stated = event[name]
+            stated = to_checksum_address(stated) if _is_address(stated) else stated
+            findings.same(0, f"RunOpened.{name}", value, stated)
+    return findings.total == before
 
 
 def _is_address(value: object) -> bool:
@@ -160,7 +149,7 @@ def initial_model(store: BlobStore, root: bytes, facts: LedgerFacts, findings: F
     except BlobStoreFault:
         raise
     except BlobError as error:
-        findings.differ(0, "initial_model", root, error)
+        findings.differ(0, "initial_model", root, error, is_false=False)
         return None
     is_shape = findings.same(0, "shape_digest", model.shape_digest, facts.shape_digest)
     if not (findings.same(0, "length", model.length, facts.length) and is_shape):

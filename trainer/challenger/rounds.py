@@ -11,6 +11,7 @@ from ledger.challenges import ChallengeFacts, CommitmentOpening, Target, open_se
 from ledger.client import LedgerClient, LedgerFacts
 from ledger.history import RoundHistory, Verdicts, read_rounds
 from trainer.challenger.errors import ChallengerError
+from trainer.settled import settled_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,7 @@ def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, Settled
         posted = decode_settlement(verdicts.payload, history.seal.presence, workers)
         decision = state.decide(parameters, history.round, posted)
         state = decision.without(parameters, history.overturned_in_time).after
-        covered = digests.Settlement(
-            presence=history.seal.presence,
-            seed=verdicts.seed,
-            payload=verdicts.payload,
-            approved=decision.verdict.approved,
-            yardstick_before=decision.evidence.yardstick,
-            yardstick_after=decision.verdict.yardstick,
-            lanes_before=decision.evidence.lane_words,
-            lanes_after=decision.verdict.lane_words,
-        )
+        covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         yield history, SettledRound(history, verdicts, posted, covered)
 
 
