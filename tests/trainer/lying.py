@@ -139,6 +139,29 @@ class Watched:
     reports: dict[int, list[PassReport]] = field(default_factory=dict)
 
 
+def tell_lies(patch: pytest.MonkeyPatch, lies: Mapping[int, Lie], *, stores_traces: bool = True) -> None:
+    """Let the guard lie in some rounds.
+
+    Args:
+        patch: Undone afterwards.
+        lies: By round.
+        stores_traces: Whether the files of the posted trace are published.
+    """
+    assay = ChainRound.assay
+
+    def lying_assay(self: ChainRound, seed: bytes, gate: GateState) -> Assayed:
+        assayed = assay(self, seed, gate)
+        if self.number not in lies:
+            return assayed
+        assayed = lies[self.number](assayed, seed)
+        if stores_traces:
+            assayed.traces.store(self._store)
+        median = gate.median(self._config.gate, assayed.settlement)
+        return replace(assayed, settlement=replace(assayed.settlement, median=median))
+
+    patch.setattr(ChainRound, "assay", lying_assay)
+
+
 def watch_lies(
     patch: pytest.MonkeyPatch,
     lies: Mapping[int, Lie],
@@ -155,17 +178,8 @@ def watch_lies(
         stores_traces: Whether the files of the posted trace are published.
     """
     watched = Watched()
-    assay, settle = ChainRound.assay, ChainRound.settle
-
-    def lying_assay(self: ChainRound, seed: bytes, gate: GateState) -> Assayed:
-        assayed = assay(self, seed, gate)
-        if self.number not in lies:
-            return assayed
-        assayed = lies[self.number](assayed, seed)
-        if stores_traces:
-            assayed.traces.store(self._store)
-        median = gate.median(self._config.gate, assayed.settlement)
-        return replace(assayed, settlement=replace(assayed.settlement, median=median))
+    tell_lies(patch, lies, stores_traces=stores_traces)
+    settle = ChainRound.settle
 
     def watched_settle(self: ChainRound, settlement: Settlement, decision: Decision) -> None:
         settle(self, settlement, decision)
@@ -180,6 +194,5 @@ def watch_lies(
         if not vault.stake_of(self._client.address, guard.address).amount_wei:
             vault.deposit(guard, self._client.address, facts.members[-1].identity, vault.min_stake_wei)
 
-    patch.setattr(ChainRound, "assay", lying_assay)
     patch.setattr(ChainRound, "settle", watched_settle)
     return watched
