@@ -1,11 +1,10 @@
 """`hallmark deploy`."""
 
-import os
 from pathlib import Path
 
 import click
 
-from cli.options import json_option
+from cli.options import json_option, key_options, read_password
 from cli.output import columns, write_json
 
 
@@ -17,17 +16,7 @@ from cli.output import columns, write_json
     show_default=True,
     help="Node to deploy through.",
 )
-@click.option(
-    "--keystore",
-    envvar="ETH_KEYSTORE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Keystore v3 file of the deployer; not needed on a local chain.",
-)
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File with its password; or set ETH_PASSWORD; asked for otherwise.",
-)
+@key_options("deployer")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -35,11 +24,23 @@ from cli.output import columns, write_json
     show_default=True,
     help="Where the addresses are written; an interrupted deployment is taken up from there.",
 )
+@click.option(
+    "--data-requests",
+    is_flag=True,
+    help="Deploy DataRequests too, for ledgers that name it; local runs do not.",
+)
 @json_option
-def deploy(rpc_url: str, keystore: Path | None, password_file: Path | None, out: Path, as_json: bool) -> None:
-    """Deploy what runs share: WorkerRegistry, and a GateSpec with the default constants.
+def deploy(
+    rpc_url: str,
+    keystore: Path | None,
+    password_file: Path | None,
+    out: Path,
+    data_requests: bool,
+    as_json: bool,
+) -> None:
+    """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault, Challenge.
 
-    A run deploys its own ContributionLedger, and these two as well unless they are there.
+    A run deploys its own ContributionLedger, and these as well unless they are there.
 
     \b
     hallmark deploy                              to a local chain
@@ -54,7 +55,7 @@ def deploy(rpc_url: str, keystore: Path | None, password_file: Path | None, out:
     if keystore is None:
         account = local_operator(node.chain_id)
     else:
-        account = load_keystore(keystore, _password(password_file))
+        account = load_keystore(keystore, read_password(password_file))
     deployer = Deployer(node, account, Journal(out, node.chain_id))
     registry, spec = deployer.shared(GateParameters().as_tuple())
     facts = {
@@ -62,18 +63,12 @@ def deploy(rpc_url: str, keystore: Path | None, password_file: Path | None, out:
         "deployer": account.address,
         "registry": registry,
         "spec": spec,
+        "vault": deployer.vault(),
+        "challenge": deployer.challenge(),
+        **({"data_requests": deployer.data_requests()} if data_requests else {}),
         "file": str(out),
     }
     if as_json:
         write_json(facts)
         return
     columns(*((name, str(value)) for name, value in facts.items()))
-
-
-def _password(path: Path | None) -> str:
-    if path is not None:
-        try:
-            return path.read_text().rstrip("\n")
-        except OSError as error:
-            raise click.UsageError(f"cannot read {path}: {error}") from error
-    return os.environ.get("ETH_PASSWORD") or str(click.prompt("Password", hide_input=True, err=True))

@@ -17,6 +17,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "reputation": ("cli.inspect", "Reputation, as the contract gives it."),
     "explain": ("cli.inspect", "Why one contribution was accepted or refused."),
     "audit": ("cli.audit", "Re-derive a whole run from chain and update files."),
+    "challenge": ("cli.challenge", "Show the chain that something posted about one contribution is false."),
+    "challenger": ("cli.challenge", "Watch a run, and challenge whatever is false in it."),
     "rollback": ("cli.rollback", "Set a run's model back to before an overturned round."),
     "bundle": ("cli.bundle", "Write a whole run into one file, for audits without its chain."),
     "bench": ("cli.bench", "Measure gas, speed and memory."),

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +12,39 @@ from click.core import ParameterSource
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to stdout.")
+
+
+def key_options(who: str) -> Callable[[F], F]:
+    """Add the options that say with which key is sent; the command gets `keystore`, `password_file`."""
+
+    def add(command: F) -> F:
+        with_file = click.option(
+            "--password-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="File with its password; or set ETH_PASSWORD; asked for otherwise.",
+        )(command)
+        return click.option(
+            "--keystore",
+            envvar="ETH_KEYSTORE",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=f"Keystore v3 file of the {who}; not needed on a local chain.",
+        )(with_file)
+
+    return add
+
+
+def read_password(path: Path | None) -> str:
+    """Give a keystore's password: from a file, from ETH_PASSWORD, or asked for.
+
+    Raises:
+        click.UsageError: The file cannot be read.
+    """
+    if path is not None:
+        try:
+            return path.read_text().rstrip("\n")
+        except OSError as error:
+            raise click.UsageError(f"cannot read {path}: {error}") from error
+    return os.environ.get("ETH_PASSWORD") or str(click.prompt("Password", hide_input=True, err=True))
 
 
 def target_options(command: F) -> F:

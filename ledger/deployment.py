@@ -29,6 +29,10 @@ FUNDS_WEI = 10**18
 _JOIN_GAS = 500_000
 UNBONDING_S = 7 * 24 * 3600
 MINIMUM_STAKE_WEI = 10**17
+REQUEST_BOND_WEI = 10**15
+"""Bond of a data request; it pays for the gas of an answer."""
+ANSWER_WINDOW_S = 600
+"""Seconds for an answer to a data request; shorter than a run's settle window."""
 NO_ADDRESS = "0x" + "00" * 20
 
 
@@ -124,9 +128,10 @@ class Journal(MemoryJournal):
                 )
             if self.get(step) is None:
                 self.put(step, known)
-        vault = other.get("vault")
-        if isinstance(vault, dict) and "address" in vault and self.get("vault") is None:
-            self.put("vault", vault)
+        for step in ("vault", "challenge"):
+            known = other.get(step)
+            if isinstance(known, dict) and "address" in known and self.get(step) is None:
+                self.put(step, known)
 
 
 class Deployer:
@@ -166,6 +171,28 @@ class Deployer:
             Its address.
         """
         return self._contract("vault", "StakeVault", MINIMUM_STAKE_WEI, UNBONDING_S)
+
+    def challenge(self) -> str:
+        """Deploy the contract that may overturn what was posted; runs share it.
+
+        Returns:
+            Its address, for `RunFacts.challenge`.
+        """
+        return self._contract("challenge", "Challenge")
+
+    def data_requests(self) -> str:
+        """Deploy the contract that is asked for withheld data; runs share it.
+
+        Returns:
+            Its address, for `RunFacts.data_requests`.
+        """
+        return self._contract("data_requests", "DataRequests", REQUEST_BOND_WEI, ANSWER_WINDOW_S)
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether the journal has the run's ledger; what it names was decided then."""
+        known = self._journal.get("ledger")
+        return isinstance(known, dict) and "address" in known
 
     def run(self, parameters: Sequence[int], parties: Parties, facts: RunFacts) -> str:
         """Deploy everything that a run needs.
@@ -210,6 +237,8 @@ class Deployer:
                 deadline,
             ),
         )
+        # An old folder's ledger names what it was deployed with, whatever is asked for now.
+        vault = self._node.call(self._bound(ledger, "ContributionLedger").functions.vault())
         if vault != NO_ADDRESS:
             self._stake(VaultClient(self._node, vault), ledger, parties.guard)
         return ledger

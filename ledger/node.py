@@ -351,6 +351,30 @@ class Node:
         fields = {"to": to, "data": data, "value": value_wei}
         return self._sent(self._transact(account, fields, action, local_gas))
 
+    def estimate(self, sender: str, to: str, data: bytes, value_wei: int = 0) -> tuple[int, int]:
+        """Estimate what a transaction would cost if it were sent now.
+
+        Args:
+            sender: Who would send it.
+            to: Checksummed address of a contract.
+            data: Selector and arguments.
+            value_wei: Ether to send along, in wei.
+
+        Returns:
+            Gas, and wei for each gas.
+
+        Raises:
+            RevertedError: The contract would refuse.
+            NodeUnavailableError: The node did not answer.
+        """
+        fields: Any = {"from": sender, "to": to, "data": data, "value": value_wei}
+        gas = self._ask(lambda: int(self.web3.eth.estimate_gas(fields, "pending")), "estimate gas")
+        return gas, self.gas_price_wei()
+
+    def gas_price_wei(self) -> int:
+        """Give what one gas costs in the next block, about: base fee and our tip, in wei."""
+        return int(self.block().get("baseFeePerGas", 0)) + _TIP_WEI
+
     def deploy(
         self, account: LocalAccount, abi: Any, bytecode: bytes, *arguments: object
     ) -> tuple[str, Sent]:

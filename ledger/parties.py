@@ -79,9 +79,19 @@ def local_operator(chain_id: int) -> LocalAccount:
     if chain_id != LOCAL_CHAIN_ID:
         raise InputError(
             f"chain id {chain_id} is not the local one ({LOCAL_CHAIN_ID}): well-known test keys are refused",
-            hint="`hallmark deploy` takes --keystore FILE; `hallmark run` plays everybody: local chains only",
+            hint="give --keystore FILE; `hallmark run` plays everybody: local chains only",
         )
     return _account(local_keys(0, 1)[0].to_bytes())
+
+
+def local_challenger(chain_id: int) -> LocalAccount:
+    """Give the well-known account that challenges on a local chain, the hot key 0; no party of a run has it.
+
+    Raises:
+        InputError: The chain is not a local one; these keys are public.
+    """
+    local_operator(chain_id)
+    return _account(local_keys(1, 1)[0].to_bytes())
 
 
 def load_keystore(path: Path, password: str) -> LocalAccount:

@@ -47,11 +47,14 @@ class ChainConfig:
         rpc_url: An EVM node; empty: the embedded chain in the run folder.
         blobs: Where update files go, any fsspec URL; empty: the run folder.
         deployment: File of `hallmark deploy` with the registry and rules to use; empty: deploy new ones.
+        challenges: Whether anybody may overturn what is posted and is false; then the guard stakes. Settled
+            when the ledger is deployed. That an update is unavailable rests on the guard's word (ADR 7).
     """
 
     rpc_url: str = ""
     blobs: str = ""
     deployment: str = ""
+    challenges: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def challenger(self) -> Path:
+        """How far `hallmark challenger` is."""
+        return self.path / "challenger.json"
+
+    @property
     def summary(self) -> Path:
         """What the run came to."""
         return self.path / "summary.json"

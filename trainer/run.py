@@ -135,17 +135,19 @@ class LedgerRun:
         return reports
 
     def _deploy(self, node: Node) -> str:
+        journal = Journal(self._folder.deployment, node.chain_id)
+        if self._config.chain.deployment:
+            journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
+        deployer = Deployer(node, self._parties.operator, journal)
+        has_challenge = self._config.chain.challenges and not deployer.has_ledger
         facts = RunFacts(
             run=self._run_id,
             initial_model=self._root,
             shape_digest=self._shape,
             length=len(self._theta),
             commit_window_s=COMMIT_WINDOW_S,
+            challenge=deployer.challenge() if has_challenge else NO_ADDRESS,
         )
-        journal = Journal(self._folder.deployment, node.chain_id)
-        if self._config.chain.deployment:
-            journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
-        deployer = Deployer(node, self._parties.operator, journal)
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
 
     def _check_ledger(self) -> None:

@@ -91,6 +91,14 @@ class Recorded:
         node = Node(ForgingProvider(self.provider, *forges))
         return audit(node, self.ledger, BlobStore(blobs or self.folder.blobs))
 
+    def client(self) -> LedgerClient:
+        """Bind to its ledger anew."""
+        return LedgerClient(Node(self.provider), self.ledger)
+
+    def store(self) -> BlobStore:
+        """Open its files."""
+        return BlobStore(self.folder.blobs)
+
     def name(self, index: int | None) -> str:
         """Give a member's identity; "" for None."""
         return "" if index is None else self.facts.members[index].identity

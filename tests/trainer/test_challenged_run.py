@@ -14,7 +14,7 @@ from cli.main import hallmark
 from guard.state import Decision
 from ledger.chain.accounts import local_keys
 from ledger.client import LedgerClient, Stage
-from ledger.deployment import RunFacts
+from ledger.deployment import Deployer, RunFacts
 from ledger.digests import VoidReason
 from ledger.node import Node
 from ledger.reverts import RevertedError
@@ -52,8 +52,8 @@ CHALLENGE, GUARDIAN = _account(18), _account(19)
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     """A run that names a challenge "contract" and a guardian, whose keys the test has."""
-    facts = partial(RunFacts, challenge=CHALLENGE.address, guardian=GUARDIAN.address)
-    monkeypatch.setattr(run_module, "RunFacts", facts)
+    monkeypatch.setattr(run_module, "RunFacts", partial(RunFacts, guardian=GUARDIAN.address))
+    monkeypatch.setattr(Deployer, "challenge", lambda _: CHALLENGE.address)
     return tiny_run(out=str(tmp_path / "run"), gate={"challenge_window_s": WINDOW_S})
 
 

@@ -1,0 +1,321 @@
+"""Lying guards and a challenger: every lie is overturned, no truth is, and the run goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.errors import ExitCode
+from cli.main import hallmark
+from ledger.client import LedgerClient
+from ledger.deployment import Deployer, RunFacts
+from ledger.digests import VoidReason
+from ledger.node import Node, NodeUnavailableError
+from ledger.parties import Parties
+from ledger.request_book import RequestBook
+from ledger.stakes import VaultClient
+from tests.trainer.lying import (
+    CHALLENGER,
+    Lie,
+    as_malformed,
+    as_sound,
+    code_bit,
+    exponent_by,
+    leaf_at,
+    norm_by,
+    norm_from,
+    tell_lies,
+    watch_lies,
+)
+from tests.trainer.recorded import FailingProvider, Recorded, reopen
+from tests.trainer.toys import tiny_run
+from trainer.chain_round import Assayed, ChainRound
+from trainer.challenger import (
+    ChallengeJournal,
+    Challenger,
+    JournalError,
+    NoChallengesError,
+    Outcome,
+    PassReport,
+    State,
+)
+from trainer.challenger.watch import MAX_ATTEMPTS, MAX_FAULTS
+from trainer.folder import RunFolder
+from trainer.reporting import SilentObserver
+from trainer.run import run
+
+WINDOW_S = 100
+GUARD = 4
+
+LIES = {
+    1: ("boundary", 0, code_bit(0, 17)),
+    2: ("boundary", 1, norm_by(1, -1)),
+    3: ("exponent", 2, exponent_by(2, 1)),
+    4: ("malformed", 3, as_sound(3, like=0)),
+    5: ("segment", 0, leaf_at(0, 0)),
+    6: ("segment", 1, leaf_at(1, 2)),
+    7: ("segment", 2, leaf_at(2, 4)),
+    8: ("segment", 0, norm_from(0, 1, by=1)),
+    9: ("boundary", GUARD, code_bit(GUARD, 255)),
+    10: ("segment", GUARD, leaf_at(GUARD, 3)),
+}
+"""Kind of the claim, whom it is about, and what is posted, by round. Updates have 5 segments."""
+
+
+def test_every_lie_is_overturned_slashed_and_not_merged(tmp_path: Path) -> None:
+    config = tiny_run(
+        task="digits_cnn",
+        rounds=len(LIES) + 1,
+        out=str(tmp_path / "run"),
+        attack={"name": "malformed", "share": 0.25},
+        gate={"challenge_window_s": WINDOW_S},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        watched = watch_lies(patch, {number: lie for number, (_, _, lie) in LIES.items()})
+        reports = {report.round_number: report for report in run(config, SilentObserver())}
+    for number, (kind, index, _) in LIES.items():
+        [found] = watched.reports[number]
+        [outcome] = found.outcomes
+        assert (outcome.state, outcome.kind) == (State.OVERTURNED, kind)
+        assert (outcome.falsehood.round, outcome.falsehood.index) == (number, index)
+        assert outcome.falsehood.expected != outcome.falsehood.posted
+        assert outcome.slashed_wei == 10**17
+        if index == GUARD:
+            assert not any(reports[number].approved)
+            assert reports[number].model_root == reports[number - 1].model_root
+        else:
+            assert reports[number].weights_q32[index] == 0
+            assert not reports[number].approved[index]
+            assert sum(reports[number].approved) == (3 if index == 3 else 2)
+    [honest] = watched.reports[len(LIES) + 1]
+    assert (honest.outcomes, honest.troubles, honest.pending) == ([], [], [])
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        for history in recorded.histories[:8]:
+            assert history.overturned_in_time == 1 << LIES[history.round][1]
+        for history in recorded.histories[8:10]:
+            assert history.voided is not None
+            assert history.voided.reason == VoidReason.FALSE_ANCHOR
+        client = recorded.client()
+        vault = VaultClient(client.node, client.facts.vault)
+        assert vault.credit_of(CHALLENGER.address) == len(LIES) * 10**17 // 2
+        # What is overturned is looked at no more, and the honest rest holds.
+        again = Challenger(client, recorded.store(), CHALLENGER).run_pass()
+        assert again.rounds == [*range(1, 9), 11]
+        assert again.outcomes == []
+
+
+def test_honest_run_is_not_challenged(tmp_path: Path) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), attack={"name": "malformed", "share": 0.25})
+    run(config, SilentObserver())
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        head = recorded.client().node.block_number()
+        report = Challenger(recorded.client(), recorded.store(), CHALLENGER).run_pass()
+        assert report == PassReport(rounds=[1, 2, 3])
+        assert recorded.client().node.block_number() == head
+
+
+def test_sound_update_refused_as_malformed_is_told_but_not_proven_without_requests(tmp_path: Path) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), rounds=1, gate={"challenge_window_s": WINDOW_S})
+    with pytest.MonkeyPatch.context() as patch:
+        watched = watch_lies(patch, {1: as_malformed(2)})
+        run(config, SilentObserver())
+    [outcome] = watched.reports[1][0].outcomes
+    assert (outcome.state, outcome.falsehood.index) == (State.UNPROVEN, 2)
+    assert (outcome.falsehood.expected, outcome.falsehood.posted) == ("sound", "malformed")
+    assert "data-request contract" in outcome.detail
+
+
+# With a data-request contract
+
+
+def deploy_with_requests(patch: pytest.MonkeyPatch) -> None:
+    """Let the run's ledger name a data-request contract."""
+    run_step = Deployer.run
+
+    def deploy(self: Deployer, parameters: tuple[int, ...], parties: Parties, facts: RunFacts) -> str:
+        if not self.has_ledger:
+            facts = replace(facts, data_requests=self.data_requests())
+        return run_step(self, parameters, parties, facts)
+
+    patch.setattr(Deployer, "run", deploy)
+
+
+def when_time_is_over(current: ChainRound, report: PassReport) -> bool:
+    """Go on when the time for answers is over."""
+    waiting = [outcome for outcome in report.outcomes if outcome.state == State.WAITING]
+    if waiting:
+        current._client.node.wait_until(max(outcome.answer_by for outcome in waiting) + 1)
+    return bool(waiting)
+
+
+def delete_update(blobs: Path, index: int) -> Lie:
+    """Somebody deletes an update after the guard has read it."""
+
+    def lie(true: Assayed, _: bytes) -> Assayed:
+        for path in blobs.glob("*.hmrk"):
+            if path.read_bytes() == true.files[index]:
+                path.unlink()
+        return true
+
+    return lie
+
+
+def test_what_is_withheld_is_asked_for_and_overturned_when_nobody_answers(tmp_path: Path) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), rounds=4, gate={"challenge_window_s": 2000})
+    lies = {
+        1: as_malformed(2),
+        2: delete_update(tmp_path / "run" / "blobs", 1),
+        3: leaf_at(0, 0),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        deploy_with_requests(patch)
+        # Nobody gets the false trace; those of the other rounds follow from the updates.
+        watched = watch_lies(patch, lies, between=when_time_is_over, stores_traces=False)
+        reports = {report.round_number: report for report in run(config, SilentObserver())}
+    kinds = {1: ("unfounded", 2), 2: ("withheld", 1), 3: ("withheld", GUARD)}
+    for number, (kind, index) in kinds.items():
+        first, second = watched.reports[number]
+        assert [outcome.state for outcome in first.outcomes] == [State.WAITING]
+        [outcome] = second.outcomes
+        assert (outcome.state, outcome.kind) == (State.OVERTURNED, kind)
+        assert outcome.falsehood.index == index
+        assert outcome.slashed_wei == 10**17
+    assert reports[1].weights_q32[2] == reports[2].weights_q32[1] == 0
+    assert not any(reports[3].approved)
+    assert [report.outcomes for report in watched.reports[4]] == [[]]
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        book = RequestBook(Node(recorded.provider), recorded.facts.data_requests)
+        before = book.node.balance_wei(CHALLENGER.address)
+        assert book.node.balance_wei(book.address) == 3 * book.bond_wei
+        book.claim(CHALLENGER)
+        assert book.node.balance_wei(CHALLENGER.address) > before + 2 * book.bond_wei
+
+
+# Late, interrupted, by hand
+
+
+@pytest.fixture
+def lied(tmp_path: Path) -> Path:
+    """A finished run of three rounds; false are a word in round 1 and an exponent in round 3."""
+    config = tiny_run(out=str(tmp_path / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        tell_lies(patch, {1: code_bit(1, 3), 3: exponent_by(2, -1)})
+        run(config, SilentObserver())
+    return Path(config.out)
+
+
+def journal(recorded: Recorded, path: Path) -> ChallengeJournal:
+    return ChallengeJournal(path, 31337, recorded.ledger)
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+def test_killed_challenger_goes_on_and_sends_nothing_twice(lied: Path, tmp_path: Path) -> None:
+    def die(_: Outcome) -> None:
+        raise Killed
+
+    with reopen(RunFolder(lied)) as recorded:
+        client, store, path = recorded.client(), recorded.store(), tmp_path / "journal.json"
+        with pytest.raises(Killed):
+            Challenger(client, store, CHALLENGER, journal(recorded, path)).run_pass(on_outcome=die)
+        assert client.overturned_of(1) == 1 << 1
+        assert client.overturned_of(3) == 0
+        second = Challenger(client, store, CHALLENGER, journal(recorded, path)).run_pass()
+        # Killed before the journal knew of it: the round is looked at again, and found overturned.
+        assert second.rounds == [1, 2, 3]
+        assert [(o.state, o.falsehood.round) for o in second.outcomes] == [(State.OVERTURNED, 3)]
+        assert (client.overturned_of(3), client.tainted_from()) == (1 << 2, 1)
+        head = client.node.block_number()
+        assert Challenger(client, store, CHALLENGER, journal(recorded, path)).run_pass() == PassReport()
+        path.unlink()
+        again = Challenger(client, store, CHALLENGER, journal(recorded, path)).run_pass()
+        assert (again.rounds, again.outcomes) == ([1, 2, 3], [])
+        assert client.node.block_number() == head
+
+
+def test_journal_of_another_chain_or_ledger(lied: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    with reopen(RunFolder(lied)) as recorded:
+        Challenger(recorded.client(), recorded.store(), CHALLENGER, journal(recorded, path)).run_pass()
+        content = json.loads(path.read_text())
+        assert content["cursor"] == 3
+        # The round's record is another one: after a reorganisation everything is looked at again.
+        path.write_text(json.dumps({**content, "record": "0x" + "11" * 32}))
+        report = Challenger(
+            recorded.client(), recorded.store(), CHALLENGER, journal(recorded, path)
+        ).run_pass()
+        assert report.rounds == [1, 2, 3]
+        with pytest.raises(JournalError, match="is of ledger"):
+            ChallengeJournal(path, 31337, "0x" + "22" * 20)
+        path.write_text(path.read_text()[:40])
+        with pytest.raises(JournalError, match="cannot read") as caught:
+            journal(recorded, path)
+        assert "remove it" in caught.value.hint
+
+
+def test_missing_bytes_and_a_node_that_fails_are_tried_again_and_not_for_ever(lied: Path) -> None:
+    with reopen(RunFolder(lied)) as recorded:
+        store, root = recorded.store(), recorded.root(2, 0)
+        Path(store.location(root)).write_bytes(b"no update")
+        watch = Challenger(recorded.client(), store, CHALLENGER)
+        for attempt in range(MAX_ATTEMPTS):
+            report = watch.run_pass()
+            assert [o.state for o in report.outcomes if o.falsehood.round == 2] == [State.UNPROVEN]
+            assert report.pending == ([2] if attempt < MAX_ATTEMPTS - 1 else [])
+        assert watch.run_pass().rounds == []
+        failing = FailingProvider(recorded.provider, lambda _, __: False)
+        client = LedgerClient(Node(failing), recorded.ledger)
+        watch = Challenger(client, recorded.store(), None)
+        failing._fails = lambda _, method: method == "eth_call"
+        report = watch.run_pass()
+        assert [type(trouble.error) for trouble in report.troubles] == [NodeUnavailableError] * MAX_FAULTS
+        assert report.pending == [1, 2, 3]
+        failing._fails = lambda _, __: False
+        assert watch.run_pass().rounds == [1, 2, 3]
+
+
+def test_commands_say_what_is_false_and_overturn_it(lied: Path) -> None:
+    def invoke(*arguments: str) -> tuple[int, str]:
+        called = CliRunner().invoke(hallmark, list(arguments), standalone_mode=False)
+        assert called.exception is None
+        return int(called.return_value or 0), called.stdout
+
+    run_option = ("--run", str(lied))
+    code, shown = invoke("challenger", str(lied), "--once", "--dry-run", "--json")
+    assert code == ExitCode.VERIFICATION_FAILED
+    planned = json.loads(shown)
+    assert planned["rounds"] == [1, 2, 3]
+    assert [(o["round"], o["index"], o["state"], o["challenge"]) for o in planned["outcomes"]] == [
+        (1, 1, "planned", "boundary"),
+        (3, 2, "planned", "exponent"),
+    ]
+    assert all(100_000 < o["gas"] < 700_000 for o in planned["outcomes"])
+    assert not RunFolder(lied).challenger.exists()
+    code, shown = invoke("challenge", "1:1", *run_option, "--dry-run")
+    assert code == ExitCode.VERIFICATION_FAILED
+    assert all(text in shown for text in ("planned", "boundary", "ether"))
+    assert invoke("challenge", "1:0", *run_option) == (
+        ExitCode.OK,
+        "Nothing false was posted: there is nothing to challenge.\n",
+    )
+    code, shown = invoke("challenge", "1:1", *run_option, "--json")
+    assert code == ExitCode.OK
+    assert json.loads(shown)["found"]["state"] == "overturned"
+    code, shown = invoke("challenge", "1:1", *run_option)
+    assert (code, "overturned before" in shown) == (ExitCode.OK, True)
+    code, shown = invoke("challenger", str(lied), "--once")
+    assert code == ExitCode.OK
+    assert "1 false, 0 of them still standing" in shown
+    code, shown = invoke("challenger", str(lied), "--once")
+    assert (code, "0 rounds looked at. Nothing false" in shown) == (ExitCode.OK, True)
+
+
+def test_run_without_challenges_cannot_be_challenged(tmp_path: Path) -> None:
+    config = tiny_run(out=str(tmp_path / "run"), rounds=1, chain={"challenges": False})
+    run(config, SilentObserver())
+    with reopen(RunFolder(Path(config.out))) as recorded, pytest.raises(NoChallengesError):
+        Challenger(recorded.client(), recorded.store(), None)

@@ -1,0 +1,111 @@
+"""Settled rounds as a challenger needs them: what was posted, and how to open each contribution."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from guard.gate import GateParameters
+from guard.settlement import Settlement, decode_settlement
+from guard.state import GateState
+from ledger import digests
+from ledger.challenges import ChallengeFacts, CommitmentOpening, Target, open_settlement
+from ledger.client import LedgerClient, LedgerFacts
+from ledger.history import RoundHistory, Verdicts, read_rounds
+from trainer.challenger.errors import ChallengerError
+from trainer.settled import settled_facts
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRound:
+    """A round with verdicts that is not void.
+
+    Attributes:
+        history: What the chain says about it.
+        verdicts: Its settlement.
+        posted: What the guard posted.
+        covered: All that the record covers.
+    """
+
+    history: RoundHistory
+    verdicts: Verdicts
+    posted: Settlement
+    covered: digests.Settlement
+
+    @property
+    def number(self) -> int:
+        """The round."""
+        return self.history.round
+
+    @property
+    def roots(self) -> dict[int, bytes]:
+        """Committed update roots by cohort index."""
+        return {commitment.index: commitment.update_root for commitment in self.history.commitments}
+
+    def target(self, client: LedgerClient, index: int) -> Target:
+        """Open the round's record to one contribution.
+
+        Args:
+            client: The run's ledger.
+            index: Cohort index of a member that committed.
+
+        Raises:
+            ChallengerError: The member did not commit; fault of the caller.
+            EnvironmentFault: The node failed.
+        """
+        history = self.history
+        place = next((at for at, c in enumerate(history.commitments) if c.index == index), None)
+        if place is None:
+            raise ChallengerError(f"member {index} did not commit to round {self.number}")
+        signed, accumulators = client.chain_of(history)
+        commitment, final = history.commitments[place], history.final
+        opened = CommitmentOpening(
+            update_root=commitment.update_root,
+            parent_model=history.parent_model,
+            tokens=commitment.tokens,
+            deadline=commitment.deadline,
+            accumulator_before=accumulators[place],
+            later_digests=tuple(signed[place + 1 :]),
+        )
+        if final is None:
+            return Target(self.number, index, open_settlement(opened, self.covered))
+        opening = open_settlement(opened, self.covered, final.model_root, final.weights_digest)
+        return Target(self.number, index, opening)
+
+
+def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, SettledRound | None]]:
+    """Read all rounds and judge each again from what was posted.
+
+    Args:
+        client: The run's ledger.
+
+    Yields:
+        Each round, first to last, and what there is to challenge: None for one that is void or not settled.
+
+    Raises:
+        ProofError, GuardError: The chain's record does not decode; `audit` names where.
+        EnvironmentFault: The node failed.
+    """
+    parameters = GateParameters(*client.facts.parameters)
+    workers = client.facts.guard_index
+    state = GateState.start(workers)
+    for history in read_rounds(client.node, client.address):
+        if history.seal is None or history.verdicts is None or history.voided is not None:
+            yield history, None
+            continue
+        verdicts = history.verdicts
+        posted = decode_settlement(verdicts.payload, history.seal.presence, workers)
+        decision = state.decide(parameters, history.round, posted)
+        state = decision.without(parameters, history.overturned_in_time).after
+        covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
+        yield history, SettledRound(history, verdicts, posted, covered)
+
+
+def challenge_facts(facts: LedgerFacts) -> ChallengeFacts:
+    """Give a ledger's constants as challenges need them."""
+    return ChallengeFacts(
+        domain=facts.domain,
+        run=facts.run,
+        spec_digest=facts.spec_digest,
+        shape_digest=facts.shape_digest,
+        length=facts.length,
+        identities=tuple(member.identity for member in facts.members),
+    )
