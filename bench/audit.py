@@ -124,7 +124,8 @@ def _settlement(gate: GateState, parameters: GateParameters, found: Sequence[Ass
         raise AuditBenchError("the toy's anchor is not sound")
     workers = tuple(WorkerEvidence(one.status, one.reading) for one in found[:-1])
     draft = Settlement(anchor, 0, workers)
-    return Settlement(anchor, gate.median(parameters, draft), workers)
+    traces = round_traces({index: one.leaves for index, one in enumerate(found)}, len(found))
+    return Settlement(anchor, gate.median(parameters, draft), workers, traces.root)
 
 
 def _facts(facts: LedgerFacts, round_: int, index: int) -> UpdateFacts:
@@ -148,7 +149,7 @@ def _throughput(folder: Path, values: int, repeats: int, jobs: int) -> tuple[flo
     for index in range(_FILES):
         update = _facts(facts, 1, index)
         data = encode_update(update.header(-10), rng.integers(-127, 128, values, dtype=np.int8))
-        one = assay(data, update, seed, engine=Engine.NUMBA)  # compiles, the first time
+        one = assay(data, update, seed, engine=Engine.NUMBA, with_trace=True)  # compiles, the first time
         roots[index] = one.root or b""
         store.put(roots[index], data)
         found.append(one)
@@ -183,6 +184,7 @@ from bench.toy_chain import ToyChain
 from ledger.blobs import BlobStore
 from trainer.audit import AuditOptions, audit
 from trainer.audit.source import reading
+from trainer.traces import round_traces
 
 chain = ToyChain(Path(sys.argv[1]))
 start = time.perf_counter()

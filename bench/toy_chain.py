@@ -7,6 +7,7 @@ and files follow from one another. Only the training is a toy, and views are loo
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from trainer.assay import assay
 from trainer.audit.blocks import encode_header
 from trainer.merge import Weighted, merge
 from trainer.settled import settled_facts
+from trainer.traces import round_traces
 
 CHAIN_ID = 31337
 WORKERS = 2
@@ -194,12 +196,13 @@ class ToyChain:
             self._parties.operator.address,
         )
         seed = digests.seed(self._domain, _RUN, number, accumulator, self._block([]))
-        found = [assay(data, facts, SeedSigns(seed)) for facts, data in files]
+        found = [assay(data, facts, SeedSigns(seed), with_trace=True) for facts, data in files]
         if found[-1].reading is None or any(one.status != Status.COMMITTED for one in found):
             raise ValueError("the toy's own updates are not sound")
         workers = tuple(WorkerEvidence(one.status, one.reading) for one in found[:-1])
-        draft = Settlement(found[-1].reading, 0, workers)
-        posted = Settlement(draft.anchor, self._gate.median(self._parameters, draft), workers)
+        traces = round_traces({index: one.leaves for index, one in enumerate(found)}, len(found))
+        draft = Settlement(found[-1].reading, 0, workers, traces.root)
+        posted = replace(draft, median=self._gate.median(self._parameters, draft))
         decision = self._gate.decide(self._parameters, number, posted)
         payload = encode_settlement(posted)
         settled = digests.settled(accumulator, settled_facts(presence, seed, payload, decision))
@@ -310,10 +313,12 @@ class ToyChain:
             "shapeDigest": _SHAPE, "length": _LENGTH, "guardSigner": self._parties.guard.signer.address,
             "parameters": self._parameters.as_tuple(), "isCohort": True,
             "members": [member.identity.address for member in self._members],
+            "dataRequests": _NO_ADDRESS, "challenge": _NO_ADDRESS, "vault": _NO_ADDRESS,
+            "guardian": _NO_ADDRESS,
         }  # fmt: skip
 
     def _run_opened(self) -> dict[str, Any]:
-        return {**self._constants(), "dataRequests": _NO_ADDRESS, "initialModel": self._root}
+        return {**self._constants(), "initialModel": self._root}
 
     def _write_state(self) -> None:
         content = {

@@ -44,8 +44,9 @@ _EVERY_S = 5.0
     "--head", default="", help="Hash that the bundle's last block must have; ask a node that you trust."
 )
 @click.option(
-    "--replay",
-    is_flag=True,
+    "--replay/--no-replay",
+    default=True,
+    show_default=True,
     help="Compute every model again, bit for bit, from the configuration's seed on.",
 )
 @click.option(
@@ -82,12 +83,12 @@ def audit(
     """Re-derive a whole run from the chain and the update files, and compare.
 
     RUN is a run's folder  [default: the latest in runs/, unless --ledger or --bundle is given]. Signatures,
-    roots, seeds, words, verdicts, reputations, weights and records are computed again, with --replay the
-    models too; no index and no metric is trusted. Exit code 3 when anything is false or cannot be checked.
+    roots, seeds, words, verdicts, reputations, weights, records and models are computed again; no index and
+    no metric is trusted. Exit code 3 when anything is false or cannot be checked.
 
     \b
     hallmark audit runs/demo
-    hallmark audit runs/demo --replay --json
+    hallmark audit runs/demo --no-replay --json
     hallmark audit runs/demo --incremental
     hallmark audit --bundle demo.bundle --head 0x…
     hallmark audit --rpc-url http://127.0.0.1:8545 --ledger 0x… --blobs s3://bucket/run --from-block 7000
@@ -208,7 +209,7 @@ def _print(report: "AuditReport") -> None:
     if report.head_hash:
         results.print(f"up to block {report.head_block}, {report.head_hash}")
     if report.unreplayed:
-        why = "not computed again" if report.is_replayed else "not computed again (--replay does)"
+        why = "not computed again" if report.is_replayed else "not computed again: --no-replay"
         results.print(f"the models of {report.unreplayed} rounds were {why}")
     if report.differences:
         _print_differences(report)
