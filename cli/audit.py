@@ -213,8 +213,13 @@ def _print(report: "AuditReport") -> None:
         results.print(f"the models of {report.unreplayed} rounds were {why}")
     if report.differences:
         _print_differences(report)
+    if report.overturned_count:
+        results.print(
+            f"[green]OVERTURNED[/]: {report.overturned_count} differences that a challenge has shown; "
+            "they count for nobody"
+        )
     if report.ok:
-        results.print("[green]OK[/]: nothing differs")
+        results.print(f"[green]OK[/]: nothing {'else ' if report.differences else ''}differs")
     if report.false_count:
         results.print(
             f"[red]FALSE[/]: {report.false_count} differences; "

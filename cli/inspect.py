@@ -16,7 +16,14 @@ WIDE = 120
 """Columns from which whole addresses fit into a table."""
 
 NUMBERS = ("round", "score", "evidence", "weight")
-STYLE = {"approved": "green", "refused": "red", "absent": "dim", "void": "dim", "anchor": "cyan"}
+STYLE = {
+    "approved": "green",
+    "refused": "red",
+    "absent": "dim",
+    "void": "dim",
+    "anchor": "cyan",
+    "overturned": "yellow",
+}
 
 
 @click.command()
@@ -147,6 +154,8 @@ def _print_explanation(v: "Verdict") -> None:
             ("challenged", f"seed 0x{v.seed.hex()}, from the hash of block {v.seed_block}"),
             ("judged", f"transaction 0x{v.settle_transaction.hex()}"),
         )
+    if v.overturn_transaction is not None:
+        columns(("overturned", f"transaction 0x{v.overturn_transaction.hex()}"))
     if v.score is not None:
         usual = "none yet" if v.yardstick is None else f"{v.yardstick / 256:.1f}"
         columns(("score", f"{v.score} of 256 (yardstick, how far honest work agrees now: {usual})"))

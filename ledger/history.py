@@ -316,9 +316,11 @@ class RoundStream:
             self._on_error(error, error.round or max(self._rounds, default=self._before))
 
     def _take(self, event: "Event") -> None:
-        number = int(event.arguments["round"])
+        number = _round_of(event)
         if number <= self._last_round and event.block == self._first_block:
             return
+        if number <= self._before and event.name in ("ContributionOverturned", "RoundOverturned"):
+            return  # late, and the contract's `overturnedOf` says so, too
         if number <= self._before:
             raise HistoryError(number, event.name, "the event comes when later rounds are under way")
         if event.name == "RoundOpened" and self._rounds and number < max(self._rounds):

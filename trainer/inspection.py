@@ -10,7 +10,7 @@ from guard.lanes import unpack_lanes
 from guard.settlement import decode_settlement
 from guard.state import Decision, GateState
 from ledger.client import LedgerClient
-from ledger.history import Commitment, RoundHistory, read_rounds
+from ledger.history import Commitment, Overturning, RoundHistory, read_rounds
 from trainer.errors import InputError
 
 NATS_Q = 1024
@@ -43,7 +43,8 @@ class Verdict:
         round: The round.
         index: Cohort index.
         worker: Identity.
-        outcome: "approved", "refused", "absent", "waiting", "void"; "anchor" for the guard.
+        outcome: "approved", "refused", "absent", "waiting", "void"; "anchor" for the guard; "overturned" for
+            what a challenge has shown to be false.
         reason: One sentence.
         status: What the guard posted: "committed", "unavailable", "malformed", "absent".
         score: SCS in [-256, 256], None unless committed and settled.
@@ -61,6 +62,7 @@ class Verdict:
         seed: 32 bytes; None unless settled.
         seed_block: Number of the block whose hash made the seed.
         settle_transaction: 32 bytes; None unless settled.
+        overturn_transaction: 32 bytes; None unless overturned, with its round or alone.
     """
 
     round: int
@@ -84,6 +86,7 @@ class Verdict:
     seed: bytes | None
     seed_block: int | None
     settle_transaction: bytes | None
+    overturn_transaction: bytes | None = None
 
 
 def judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
@@ -107,7 +110,9 @@ def judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
         if history.seal is not None and history.verdicts is not None:
             settlement = decode_settlement(history.verdicts.payload, history.seal.presence, workers)
             decision = state.decide(parameters, history.round, settlement)
-            state = decision.after
+            # What was overturned when the round was final is in the model and in the lanes.
+            decision = decision.without(parameters, history.overturned_in_time)
+            state = state if history.voided is not None else decision.after
         yield JudgedRound(history, decision)
 
 
@@ -257,6 +262,9 @@ def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
         seed=history.verdicts.seed if history.verdicts else None,
         seed_block=history.seal.seal_block + 1 if history.seal else None,
         settle_transaction=history.verdicts.transaction if history.verdicts else None,
+        overturn_transaction=next(
+            (item.transaction for item in history.overturnings if item.index in (index, None)), None
+        ),
     )
 
 
@@ -268,6 +276,9 @@ def _outcome(
     *,
     is_guard: bool,
 ) -> tuple[str, str]:
+    overturned = next((o for o in judged.history.overturnings if o.index in (index, None)), None)
+    if overturned is not None and commitment is not None:
+        return "overturned", _overturned_reason(overturned)
     if judged.history.voided is not None:
         return "void", "the round was void; nothing of it counts"
     if commitment is None:
@@ -278,6 +289,15 @@ def _outcome(
         return "anchor", "the guard's anchor, against which the others are measured; never judged itself"
     reason = refusal_reason(parameters, judged.decision, index)
     return ("approved" if judged.decision.verdict.is_approved(index) else "refused"), reason
+
+
+def _overturned_reason(overturned: Overturning) -> str:
+    about = "the round's anchor" if overturned.index is None else "it"
+    if overturned.is_late:
+        effect = "the round was final before, so the model is tainted until it is rolled back"
+    else:
+        effect = "the whole round counts for nobody" if overturned.index is None else "it is not in the model"
+    return f"a challenge has shown that something false was posted about {about}; {effect}"
 
 
 def _nats(q10: int) -> str:

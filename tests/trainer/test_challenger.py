@@ -29,7 +29,7 @@ from tests.trainer.lying import (
     tell_lies,
     watch_lies,
 )
-from tests.trainer.recorded import FailingProvider, Recorded, reopen
+from tests.trainer.recorded import FailingProvider, Recorded, call, reopen
 from tests.trainer.toys import tiny_run
 from trainer.chain_round import Assayed, ChainRound
 from trainer.challenger import (
@@ -43,7 +43,9 @@ from trainer.challenger import (
 )
 from trainer.challenger.watch import MAX_ATTEMPTS, MAX_FAULTS
 from trainer.folder import RunFolder
+from trainer.inspection import find_contribution, worker_history
 from trainer.reporting import SilentObserver
+from trainer.rollback import roll_back
 from trainer.run import run
 
 WINDOW_S = 100
@@ -104,6 +106,73 @@ def test_every_lie_is_overturned_slashed_and_not_merged(tmp_path: Path) -> None:
         again = Challenger(client, recorded.store(), CHALLENGER).run_pass()
         assert again.rounds == [*range(1, 9), 11]
         assert again.outcomes == []
+        check_audit_and_history(recorded)
+
+
+FIELDS = [
+    (1, "word"),
+    (2, "norm2"),
+    (3, "exponent"),
+    (4, "status"),
+    (5, "trace_root"),
+    (6, "trace_root"),
+    (7, "trace_root"),
+    (8, "norm2"),
+    (8, "trace_root"),
+    (9, "word"),
+    (10, "trace_root"),
+]
+
+
+def check_audit_and_history(recorded: Recorded) -> None:
+    """What was overturned in time is told, and is no failure."""
+    report = recorded.audit()
+    assert [(d.round, d.field) for d in report.differences] == FIELDS
+    assert all(difference.is_overturned for difference in report.differences)
+    assert (report.ok, report.verdict, report.false_count, report.overturned_count) == (True, "ok", 0, 11)
+    assert report.checked.models == 1 + 9  # nothing was merged in the two void rounds
+    assert {entry["verdict"] for entry in json.loads(json.dumps(report.as_json()))["differences"]} == {
+        "overturned"
+    }
+    verdict = find_contribution(recorded.client(), "1:0")
+    assert (verdict.outcome, verdict.weight_q32) == ("overturned", 0)
+    assert "it is not in the model" in verdict.reason
+    assert verdict.overturn_transaction == recorded.histories[0].overturnings[0].transaction
+    assert verdict.evidence_before == 0
+    outcomes = [one.outcome for one in worker_history(recorded.client(), "0")]
+    assert [number for number, outcome in enumerate(outcomes, 1) if outcome == "overturned"] == [
+        1,
+        5,
+        8,
+        9,
+        10,
+    ]
+    anchor = find_contribution(recorded.client(), f"9:{GUARD}")
+    assert (anchor.outcome, "the round's anchor" in anchor.reason) == ("overturned", True)
+    reputation = recorded.client().reputation_at(0)
+    assert worker_history(recorded.client(), "0")[-1].evidence_after == reputation.llr
+
+
+def test_audit_of_what_is_overturned_late(lied: Path) -> None:
+    with reopen(RunFolder(lied)) as recorded:
+        before = recorded.audit()
+        assert [(d.round, d.field, d.is_overturned) for d in before.differences if d.field != "verdict"] == [
+            (1, "word", False),
+            (3, "exponent", False),
+        ]
+        Challenger(recorded.client(), recorded.store(), CHALLENGER).run_pass()
+        tainted = recorded.audit()
+        # The model rests on it: overturned, and still a failure.
+        assert not tainted.ok
+        assert tainted.false_count == before.false_count
+    roll_back(lied)
+    with reopen(RunFolder(lied)) as recorded:
+        undone = recorded.audit()
+        assert (undone.ok, undone.overturned_count) == (True, 2)
+        assert "0x" + recorded.facts.initial_model.hex() == undone.model_root
+        # One lie that nobody has shown is not covered by those that somebody has.
+        forged = recorded.audit(call("ContributionLedger", "overturnedOf", lambda _: 0, argument=3))
+        assert not forged.ok
 
 
 def test_honest_run_is_not_challenged(tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ class CommitPhase:
             holds = seal is None and not has_anchor and time > history.commit_deadline
         elif seal is None:
             holds = False
+        elif reason == digests.VoidReason.FALSE_ANCHOR:
+            holds = history.is_overturned
         elif reason == digests.VoidReason.SEED_MISSED:
             holds = voided.block > seal.seal_block + 1 + digests.BLOCKHASH_REACH
         else:

@@ -1,7 +1,7 @@
 """One round's readings, derived again from the bytes and compared with what the guard posted."""
 
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,15 +11,18 @@ from guard.gate import ABSENT, Reading, Status, WorkerEvidence
 from guard.settlement import Settlement
 from guard.signs import SeedSigns
 from guard.sketch import SEGMENT_ROWS, Engine
-from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobTooLargeError
+from guard.trace import LEAF_BYTES
+from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobStoreFault, BlobTooLargeError
 from ledger.client import LedgerFacts
 from ledger.deployment import NO_ADDRESS
+from ledger.errors import LedgerError
 from ledger.merkle import digest_tree_root
 from ledger.update import UpdateFacts, segment_count
 from trainer.assay import Assay, assay
 from trainer.audit.challenges import EXPONENT, FALSE_SUMS, FALSE_TRACE, missing_challenge, status_challenge
 from trainer.audit.report import Findings, word
-from trainer.traces import expected_root
+from trainer.errors import InputError
+from trainer.traces import expected_root, load_roots
 
 _COMPILE_FROM_ROWS = 1 << 15
 
@@ -73,7 +76,13 @@ class BytesAgain:
         self._engine = Engine.AUTO
 
     def compare(
-        self, round_: int, roots: Mapping[int, bytes], posted: Settlement, seed: bytes, keep: int
+        self,
+        round_: int,
+        roots: Mapping[int, bytes],
+        posted: Settlement,
+        seed: bytes,
+        keep: int,
+        overturned: int = 0,
     ) -> Readings:
         """Assay every committed file of a round.
 
@@ -83,6 +92,8 @@ class BytesAgain:
             posted: What the guard posted.
             seed: The round's seed.
             keep: Bitmap of the members whose bytes are needed afterwards.
+            overturned: Bitmap of the members about whom a challenge has shown something false. What differs
+                about them is told and is no failure, and others are judged by what was posted about them.
 
         Returns:
             What the bytes came to; only the files to keep stay in memory.
@@ -98,7 +109,7 @@ class BytesAgain:
         files: dict[int, bytes] = {}
         traces: dict[int, bytes] = {}
         evidence: list[WorkerEvidence] = []
-        before = self._findings.total
+        before = self._failures
         guard = self._facts.guard_index
         anchor = posted.anchor
         with closing(self._delivered(round_, roots, signs, keep)) as delivered:
@@ -112,23 +123,55 @@ class BytesAgain:
                 if found.assay.leaves:
                     traces[index] = digest_tree_root(found.assay.leaves)
                 claim = WorkerEvidence(Status.COMMITTED, anchor) if index == guard else posted.workers[index]
-                evidence.append(self._compare_one(round_, index, roots[index], claim, found))
+                is_overturned = bool(overturned >> index & 1)
+                derived = self._compare_one(round_, index, roots[index], claim, found, is_overturned)
+                evidence.append(claim if is_overturned else derived)
         reading = evidence.pop().reading
         settlement = Settlement(anchor if reading is None else reading, 0, tuple(evidence))
-        readings = Readings(settlement, self._findings.total == before, files)
-        self._compare_traces(round_, traces, posted)
+        readings = Readings(settlement, self._failures == before, files)
+        self._compare_traces(round_, traces, posted, overturned)
         return readings
 
-    def _compare_traces(self, round_: int, found: Mapping[int, bytes], posted: Settlement) -> None:
-        """Compare the trace root, unless bytes that it rests on are not there, which has been noted."""
+    @property
+    def _failures(self) -> int:
+        return self._findings.total - self._findings.overturned
+
+    def _compare_traces(
+        self, round_: int, found: Mapping[int, bytes], posted: Settlement, overturned: int
+    ) -> None:
+        """Compare the trace root, unless bytes that it rests on are not there, which has been noted.
+
+        One that differs is no failure if the traces of all those are right who were not overturned.
+        """
         guard = self._facts.guard_index
         with_word = [i for i, worker in enumerate(posted.workers) if worker.status == Status.COMMITTED]
         expected = expected_root(found, [*with_word, guard], guard + 1)
-        if expected is not None:
-            worker = self._facts.members[guard].identity
-            self._findings.same(
-                round_, "trace_root", expected, posted.trace_root, worker, challenge=FALSE_TRACE
-            )
+        if expected is None or expected == posted.trace_root:
+            return
+        is_overturned = bool(overturned >> guard & 1)
+        if overturned and not is_overturned:
+            standing = [index for index in (*with_word, guard) if not overturned >> index & 1]
+            is_overturned = self._are_traces_right(standing, found, posted.trace_root)
+        worker = self._facts.members[guard].identity
+        self._findings.differ(
+            round_,
+            "trace_root",
+            expected,
+            posted.trace_root,
+            worker,
+            challenge=FALSE_TRACE,
+            is_overturned=is_overturned,
+        )
+
+    def _are_traces_right(self, members: Sequence[int], found: Mapping[int, bytes], root: bytes) -> bool:
+        """Tell whether the posted trace roots of some members are there, and are the derived ones."""
+        try:
+            roots = load_roots(self._store, root, len(self._facts.members))
+        except BlobStoreFault:
+            raise
+        except (LedgerError, InputError):
+            return False
+        return all(roots[LEAF_BYTES * index :][:LEAF_BYTES] == found[index] for index in members)
 
     def _delivered(
         self, round_: int, roots: Mapping[int, bytes], signs: SeedSigns, keep: int
@@ -180,7 +223,13 @@ class BytesAgain:
         return Delivered(found, data if is_kept and found.status == Status.COMMITTED else None, "")
 
     def _compare_one(
-        self, round_: int, index: int, root: bytes, claim: WorkerEvidence, found: Delivered
+        self,
+        round_: int,
+        index: int,
+        root: bytes,
+        claim: WorkerEvidence,
+        found: Delivered,
+        is_overturned: bool,
     ) -> WorkerEvidence:
         """Compare one member's bytes with its claim; give the evidence to judge it by."""
         worker = self._facts.members[index].identity
@@ -190,7 +239,14 @@ class BytesAgain:
             if claim.status != Status.UNAVAILABLE:
                 kind = missing_challenge(claim.status)
                 self._findings.differ(
-                    round_, "blob", root, found.complaint, worker, challenge=kind, is_false=False
+                    round_,
+                    "blob",
+                    root,
+                    found.complaint,
+                    worker,
+                    challenge=kind,
+                    is_false=False,
+                    is_overturned=is_overturned,
                 )
             return claim
         if claim.status == Status.UNAVAILABLE and self._facts.data_requests != NO_ADDRESS:
@@ -198,16 +254,23 @@ class BytesAgain:
         if claim.status != status:
             kind = status_challenge(status, claim.status)
             names = status.name.lower(), claim.status.name.lower()
-            self._findings.differ(round_, "status", *names, worker, challenge=kind)
+            self._findings.differ(
+                round_, "status", *names, worker, challenge=kind, is_overturned=is_overturned
+            )
         elif claim.reading is not None and found.assay.reading is not None:
-            self._compare_reading(round_, worker, found.assay.reading, claim.reading)
+            self._compare_reading(round_, worker, found.assay.reading, claim.reading, is_overturned)
         return found.assay.evidence
 
-    def _compare_reading(self, round_: int, worker: str, expected: Reading, posted: Reading) -> None:
+    def _compare_reading(
+        self, round_: int, worker: str, expected: Reading, posted: Reading, is_overturned: bool
+    ) -> None:
         self._findings.count("words")
-        codes = word(expected.code), word(posted.code)
-        self._findings.same(round_, "word", *codes, worker, challenge=FALSE_SUMS)
-        self._findings.same(round_, "norm2", expected.norm2, posted.norm2, worker, challenge=FALSE_SUMS)
-        self._findings.same(
-            round_, "exponent", expected.exponent, posted.exponent, worker, challenge=EXPONENT
+        values = (
+            ("word", word(expected.code), word(posted.code), FALSE_SUMS),
+            ("norm2", expected.norm2, posted.norm2, FALSE_SUMS),
+            ("exponent", expected.exponent, posted.exponent, EXPONENT),
         )
+        for field, ours, theirs, kind in values:
+            self._findings.same(
+                round_, field, ours, theirs, worker, challenge=kind, is_overturned=is_overturned
+            )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 MAX_DIFFERENCES = 1_000
+_VERDICTS = ("cannot be checked", "false", "overturned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Difference:
             "boundary", "exponent", "malformed", "withheld" or "unfounded"; None where no challenge does.
         is_false: False where bytes are missing that it could be checked with: then nothing is known to be
             false, but nothing is known to be true either.
+        is_overturned: Whether a challenge has shown it and its effects are undone: then it is no failure.
     """
 
     round: int
@@ -30,11 +32,13 @@ class Difference:
     found: str | int
     challenge: str | None = None
     is_false: bool = True
+    is_overturned: bool = False
 
     def as_json(self) -> dict[str, object]:
         """Give it for programs."""
         content = asdict(self)
-        content["verdict"] = "false" if content.pop("is_false") else "cannot be checked"
+        is_false, is_overturned = content.pop("is_false"), content.pop("is_overturned")
+        content["verdict"] = _VERDICTS[2 if is_overturned else int(is_false)]
         return content
 
     @classmethod
@@ -45,7 +49,8 @@ class Difference:
             KeyError, TypeError: It is something else; fault of the caller.
         """
         values = dict(content)
-        values["is_false"] = values.pop("verdict") == "false"
+        verdict = values.pop("verdict")
+        values["is_false"], values["is_overturned"] = verdict != _VERDICTS[0], verdict == _VERDICTS[2]
         return cls(**values)
 
 
@@ -91,6 +96,7 @@ class AuditReport:
             before, or because that was not asked for.
         head_block: The newest block that was read, -1 if none was.
         head_hash: Its hash, 0x-prefixed; "" if none was.
+        overturned_count: How many of all differences a challenge has shown; they count for nobody any more.
         resumed_after: Round up to which an earlier audit had come; 0 for a whole audit.
     """
 
@@ -108,6 +114,7 @@ class AuditReport:
     head_block: int = -1
     head_hash: str = ""
     resumed_after: int = 0
+    overturned_count: int = 0
 
     @property
     def verdict(self) -> str:
@@ -119,12 +126,12 @@ class AuditReport:
     @property
     def false_count(self) -> int:
         """How many differences are false data."""
-        return self.difference_count - self.unchecked_count
+        return self.difference_count - self.unchecked_count - self.overturned_count
 
     @property
     def ok(self) -> bool:
-        """True if nothing differs."""
-        return self.difference_count == 0
+        """True if nothing differs but what was overturned."""
+        return self.difference_count == self.overturned_count
 
     def as_json(self) -> dict[str, object]:
         """Give the report for programs."""
@@ -140,6 +147,7 @@ class AuditReport:
             "difference_count": self.difference_count,
             "false_count": self.false_count,
             "unchecked_count": self.unchecked_count,
+            "overturned_count": self.overturned_count,
             "unfinished": self.unfinished,
             "replayed": self.is_replayed,
             "unreplayed_models": self.unreplayed,
@@ -155,6 +163,7 @@ class Findings:
         counts: By the names of Checked.
         total: Number of differences so far.
         unchecked: How many of them say only that bytes are missing.
+        overturned: How many of them a challenge has shown.
         unreplayed: Finalized rounds whose model was not computed again.
     """
 
@@ -162,6 +171,7 @@ class Findings:
         self.counts = asdict(Checked())
         self.total = 0
         self.unchecked = 0
+        self.overturned = 0
         self.unreplayed = 0
         self._differences: list[Difference] = []
 
@@ -179,13 +189,24 @@ class Findings:
         *,
         challenge: str | None = None,
         is_false: bool = True,
+        is_overturned: bool = False,
     ) -> None:
         """Note a difference; past MAX_DIFFERENCES only their number is kept."""
         self.total += 1
-        self.unchecked += not is_false
+        self.overturned += is_overturned
+        self.unchecked += not is_false and not is_overturned
         if len(self._differences) < MAX_DIFFERENCES:
             self._differences.append(
-                Difference(round_, worker, field, _plain(expected), _plain(found), challenge, is_false)
+                Difference(
+                    round_,
+                    worker,
+                    field,
+                    _plain(expected),
+                    _plain(found),
+                    challenge,
+                    is_false or is_overturned,
+                    is_overturned,
+                )
             )
 
     def same(
@@ -197,10 +218,13 @@ class Findings:
         worker: str = "",
         *,
         challenge: str | None = None,
+        is_overturned: bool = False,
     ) -> bool:
         """Note a difference unless the two are equal, and tell whether they are."""
         if expected != found:
-            self.differ(round_, field, expected, found, worker, challenge=challenge)
+            self.differ(
+                round_, field, expected, found, worker, challenge=challenge, is_overturned=is_overturned
+            )
         return expected == found
 
     def snapshot(self) -> dict[str, Any]:
@@ -209,6 +233,7 @@ class Findings:
             "counts": dict(self.counts),
             "total": self.total,
             "unchecked": self.unchecked,
+            "overturned": self.overturned,
             "unreplayed": self.unreplayed,
             "differences": [difference.as_json() for difference in self._differences],
         }
@@ -221,11 +246,11 @@ class Findings:
         """
         counts = {name: int(content["counts"][name]) for name in asdict(Checked())}
         differences = [Difference.from_json(entry) for entry in content["differences"]]
-        totals = [int(content[name]) for name in ("total", "unchecked", "unreplayed")]
+        totals = [int(content[name]) for name in ("total", "unchecked", "overturned", "unreplayed")]
         if min(*totals, *counts.values()) < 0 or len(differences) != min(totals[0], MAX_DIFFERENCES):
             raise ValueError("the numbers do not fit each other")
         self.counts, self._differences = counts, differences
-        self.total, self.unchecked, self.unreplayed = totals
+        self.total, self.unchecked, self.overturned, self.unreplayed = totals
 
     def add_missing(self, other: "Findings") -> None:
         """Note the differences of another collection that are not here yet."""
@@ -239,6 +264,7 @@ class Findings:
                     found.worker,
                     challenge=found.challenge,
                     is_false=found.is_false,
+                    is_overturned=found.is_overturned,
                 )
 
     def report(
@@ -264,6 +290,7 @@ class Findings:
             difference_count=self.total,
             unfinished=unfinished,
             unchecked_count=self.unchecked,
+            overturned_count=self.overturned,
             is_replayed=is_replayed,
             unreplayed=self.unreplayed,
             head_block=head[0],

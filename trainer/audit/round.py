@@ -48,7 +48,7 @@ class Judged:
 
     Attributes:
         posted: What the guard posted, with the median that follows from it.
-        decision: What follows from that.
+        decision: What follows from that, without what was overturned before the merge.
         records: Digests that can be the round's, the derived one first.
         seed: The seed that its record covers.
     """
@@ -115,6 +115,7 @@ class RoundAudit:
             self._phase.seal(history, history.seal, sealed)
         if history.voided is not None:
             self._void(history, sealed, carried)
+            self._roll_back(history, carried)
             return
         self._complete(history, following)
         if history.verdicts is None:
@@ -122,6 +123,13 @@ class RoundAudit:
             return
         judged = self._verdicts(history, history.verdicts, sealed, carried)
         self._finish(history, history.verdicts, judged, sealed, carried, following)
+        self._roll_back(history, carried)
+
+    def _roll_back(self, history: RoundHistory, carried: Carried) -> None:
+        """Go on from the model that the ledger was rolled back to; the contract has checked which it is."""
+        if history.rollbacks:
+            carried.root = history.rollbacks[-1].model_root
+            carried.model = self._stored(carried.root)
 
     def skip_to(self, history: RoundHistory, carried: Carried) -> None:
         """Go on at a round although the one before it is missing: its outcome is taken from the chain."""
@@ -165,12 +173,38 @@ class RoundAudit:
         if voided is None:
             return
         last = sealed.accumulators  # D0 alone if nobody had committed
+        if history.verdicts is not None and history.is_overturned:
+            last = self._overturned_round(history, history.verdicts, sealed, carried)
         reasons = sorted(digests.VoidReason, key=lambda reason: reason != voided.reason)
         records = {digests.void(digest, reason): reason for reason, digest in product(reasons, last)}
         record = self._record(history.round, tuple(records), (voided.record,), carried)
         reason = records.get(record, reasons[0])
         if self._findings.same(history.round, "void_reason", int(reason), voided.reason):
             self._phase.void_reason(history, reason, sealed, self._parameters.settle_window_s)
+
+    def _overturned_round(
+        self, history: RoundHistory, verdicts: Verdicts, sealed: Sealed, carried: Carried
+    ) -> tuple[bytes, ...]:
+        """Compare a round whose anchor was overturned in time; give the records it can have had before."""
+        judged = self._verdicts(history, verdicts, sealed, carried)
+        if judged is None:
+            return (verdicts.record,)
+        self._findings.same(history.round, "record", judged.records[0], verdicts.record)
+        everybody = self._facts.full
+        self._bytes.compare(history.round, sealed.roots, judged.posted, judged.seed, 0, everybody)
+        return distinct((*judged.records, verdicts.record))
+
+    def _overturned(self, history: RoundHistory) -> int:
+        """Give the bitmap of the members that were overturned, if that is undone: not in a tainted model."""
+        number, findings = history.round, self._findings
+        told = self._facts.full if history.is_overturned else history.overturned
+        kept = self._client.overturned_of(number)
+        findings.same(number, "overturned", word(told | kept), word(kept))
+        in_time = history.overturned_in_time
+        if kept == in_time:
+            return in_time
+        tainted_from = self._client.tainted_from()
+        return kept if not tainted_from or number < tainted_from else in_time
 
     # Verdicts
 
@@ -197,7 +231,9 @@ class RoundAudit:
         self._compare_verdicts(number, verdicts, posted, decision)
         seeds = self._seeds(history, verdicts, sealed)
         records, seed = self._settled_records(verdicts, presence, sealed, decision, seeds)
-        return Judged(posted, decision, records, seed)
+        workers = (1 << self._facts.guard_index) - 1
+        standing = decision.without(self._parameters, history.overturned_in_time & workers)
+        return Judged(posted, standing, records, seed)
 
     def _compare_verdicts(
         self, number: int, verdicts: Verdicts, posted: Settlement, decision: Decision
@@ -307,7 +343,8 @@ class RoundAudit:
         number = history.round
         is_merged = self._is_replayed and carried.model is not None
         keep = (judged.decision.verdict.approved | 1 << self._facts.guard_index) if is_merged else 0
-        readings = self._bytes.compare(number, sealed.roots, judged.posted, judged.seed, keep)
+        overturned = self._overturned(history)
+        readings = self._bytes.compare(number, sealed.roots, judged.posted, judged.seed, keep, overturned)
         if readings.is_posted or carried.gate is None:
             return readings
         settlement = readings.settlement
@@ -321,12 +358,13 @@ class RoundAudit:
     def _ask(self, history: RoundHistory, judged: Judged, sealed: Sealed) -> None:
         """Ask the contract itself about every update; once something differs its answers mean nothing new."""
         verdicts, decision = history.verdicts, judged.decision
-        if verdicts is None or self._findings.total:
+        if verdicts is None or self._findings.total > self._findings.overturned:
             return
+        overturned = self._client.overturned_of(history.round)
         covered = settled_facts(sealed.presence, judged.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)
         for index, root in sealed.roots.items():
-            ours = _verdict(decision.verdict.is_approved(index))
+            ours = _verdict(decision.verdict.is_approved(index) and not overturned >> index & 1)
             theirs = _verdict(approvals.is_approved(index, root))
             self._findings.same(history.round, "isApproved", ours, theirs, self._identity(index))
 

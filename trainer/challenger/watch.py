@@ -166,8 +166,6 @@ class Challenger:
         store: BlobStore,
         account: LocalAccount | None,
         journal: ChallengeJournal | None = None,
-        *,
-        sender: str = NO_ADDRESS,
     ) -> None:
         """Bind to a run.
 
@@ -176,7 +174,6 @@ class Challenger:
             store: Its update and trace files.
             account: Who sends, pays, and gets half of a slashed stake; None for a dry run.
             journal: How far it is; None looks at every round.
-            sender: In a dry run, for whom gas is estimated.
 
         Raises:
             NoChallengesError: The ledger names no challenge contract.
@@ -192,7 +189,8 @@ class Challenger:
         check_code(client.node, facts.challenge, "Challenge")
         self._client = client
         self._account = account
-        self._sender = sender if account is None else account.address
+        # In a dry run gas is estimated for anybody that is not the zero address.
+        self._sender = facts.aggregator if account is None else account.address
         self._journal = journal or ChallengeJournal(None, client.node.chain_id, client.address)
         self._examiner = Examiner(client, store)
         has_requests = facts.data_requests != NO_ADDRESS
@@ -343,15 +341,13 @@ class Challenger:
         """Send the challenge, or say what it would cost."""
         client = self._client
         data = claim.calldata(self._examiner.facts)
-        if self._account is None:
-            gas, price = client.node.estimate(self._sender, client.facts.challenge, data)
-            return Outcome(falsehood, State.PLANNED, price=Price(gas, price))
-        action = f"challenge round {falsehood.round}, member {falsehood.index}"
-        wei_per_gas = client.node.gas_price_wei()
+        to, action = client.facts.challenge, f"challenge round {falsehood.round}, member {falsehood.index}"
         try:
-            sent = client.node.send_data(
-                self._account, client.facts.challenge, data, action, local_gas=_CLAIM_GAS
-            )
+            if self._account is None:
+                gas, wei_per_gas = client.node.estimate(self._sender, to, data)
+                return Outcome(falsehood, State.PLANNED, price=Price(gas, wei_per_gas))
+            wei_per_gas = client.node.gas_price_wei()
+            sent = client.node.send_data(self._account, to, data, action, local_gas=_CLAIM_GAS)
         except RevertedError as error:
             # Somebody may have been quicker; the next look at the round says so.
             return Outcome(falsehood, State.REFUSED, detail=str(error))
