@@ -24,7 +24,8 @@ def gas(workers: tuple[int, ...], as_json: bool) -> None:
 
     Whole transactions with calldata, every signature verified and every verdict recomputed by the EVM, in a
     steady round, under the hardfork named. Then one challenge of each kind, requests and answers, for an
-    update of 268M values. Exact: the same on every machine.
+    update of 268M values. Exact: the same on every machine. In --json `challenge` is that of the first
+    cohort size, `challenge_by_workers` has all.
 
     \b
     hallmark bench gas
@@ -45,7 +46,9 @@ def gas(workers: tuple[int, ...], as_json: bool) -> None:
             {
                 "hardfork": HARDFORK,
                 "per_contribution": per_contribution,
-                "challenge": {str(size): gas for size, gas in challenge.items()},
+                "challenge": challenge[sizes[0]],
+                "challenge_workers": sizes[0],
+                "challenge_by_workers": {str(size): gas for size, gas in challenge.items()},
             }
         )
         return

@@ -354,8 +354,10 @@ def test_bench_gas_has_the_promised_keys(call: Call) -> None:
     assert report["hardfork"] == "prague"
     assert set(report["per_contribution"]["2"]) == {"commit", "seal", "settle", "finalize", "total"}
     assert {"segment", "boundary", "exponent", "malformed", "two_roots", "withheld", "unfounded"} < set(
-        report["challenge"]["2"]
+        report["challenge"]
     )
+    assert report["challenge_workers"] == 2
+    assert report["challenge_by_workers"] == {"2": report["challenge"]}
 
 
 def test_bench_assay_has_the_promised_keys(call: Call) -> None:
