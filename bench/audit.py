@@ -28,6 +28,7 @@ from ledger.update import UpdateFacts, encode_update
 from trainer.assay import Assay, assay
 from trainer.audit.readings import BytesAgain
 from trainer.audit.report import Findings
+from trainer.traces import round_traces
 
 ROUNDS = (10, 10_000)
 
@@ -184,7 +185,6 @@ from bench.toy_chain import ToyChain
 from ledger.blobs import BlobStore
 from trainer.audit import AuditOptions, audit
 from trainer.audit.source import reading
-from trainer.traces import round_traces
 
 chain = ToyChain(Path(sys.argv[1]))
 start = time.perf_counter()
