@@ -140,8 +140,9 @@ def challenger(
         if report is not None:
             _print_pass(report, as_json=as_json, once=once)
             if once:
-                code = _exit_code(report.outcomes)
-                return ExitCode.ENVIRONMENT if report.troubles and not code else code
+                if not report.is_clean:
+                    return ExitCode.VERIFICATION_FAILED
+                return ExitCode.ENVIRONMENT if report.troubles else ExitCode.OK
         time.sleep(interval_s)
 
 
@@ -215,8 +216,15 @@ def _print_pass(report: "PassReport", *, as_json: bool, once: bool) -> None:
         results.print(
             f"{looked} rounds looked at: {len(report.outcomes)} false, {left} of them still standing"
         )
-    elif once or looked:
+    elif looked:
         results.print(f"{looked} rounds looked at. {NOTHING_FALSE}")
+    elif once and not report.troubles:
+        results.print("No round is new: all were looked at before.")
+    if once and report.standing:
+        numbers = ", ".join(map(str, report.standing))
+        results.print(
+            f"Something false, or that could not be checked, was left standing in rounds {numbers}."
+        )
 
 
 def _print_outcome(outcome: "Outcome") -> None:

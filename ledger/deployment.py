@@ -216,8 +216,9 @@ class Deployer:
             self._fund(party.identity.address)
             self._join(registry, party)
         cohort = self._cohort(registry, parties)
-        deadline = self._node.next_timestamp() + facts.commit_window_s
         vault = NO_ADDRESS if facts.challenge == NO_ADDRESS else self.vault()
+        # The last thing before the ledger: a deployment that was killed in between must not get another one.
+        deadline = self._node.next_timestamp() + facts.commit_window_s
         ledger = self._contract(
             "ledger",
             "ContributionLedger",

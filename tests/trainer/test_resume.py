@@ -142,7 +142,7 @@ def test_audit_of_a_killed_run_finds_no_difference_and_says_how_far_it_got(
             stages.append((report.checked.rounds, report.unfinished))
     # The folder knows its ledger only from the process after the one that deployed it.
     assert stages == [
-        (1, "sealed"), (1, "sealed"), (1, "settled"),
+        (1, "open"), (1, "sealed"), (1, "sealed"), (1, "settled"),
         (2, "open"), (2, "sealed"), (2, "sealed"), (2, "settled"), (2, ""),
     ]  # fmt: skip
 

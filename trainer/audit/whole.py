@@ -184,7 +184,8 @@ class _Whole:
             before = history.round
             end = history.final or history.voided
             if end is not None:
-                self._check_claims(before, carried)
+                if not history.rollbacks:  # the run's own checkpoint follows when it goes on
+                    self._check_claims(before, carried)
                 opened = opened_before + stream.opened_count
                 position = self._position(before, end.block, carried, opened)
                 stride = _REPLAYED_STRIDE if self._options.replay else 1

@@ -35,6 +35,7 @@ class ChallengeJournal:
         self._cursor, self._record = 0, ""
         self._ahead: dict[int, str] = {}
         self._attempts: dict[int, int] = {}
+        self._standing: set[int] = set()
         if path is not None and path.exists():
             self._load(path)
 
@@ -46,8 +47,13 @@ class ChallengeJournal:
         """
         # Records are a chain: the cursor's stands for all before it.
         if self._cursor and _record(rounds.get(self._cursor)) != self._record:
-            self._cursor, self._record, self._attempts = 0, "", {}
+            self._cursor, self._record, self._attempts, self._standing = 0, "", {}, set()
         self._ahead = {n: r for n, r in self._ahead.items() if _record(rounds.get(n)) == r}
+
+    @property
+    def standing(self) -> list[int]:
+        """Rounds that are done although something false, or that nobody could check, was left in them."""
+        return sorted(self._standing)
 
     def is_done(self, number: int) -> bool:
         """Tell whether a round needs no look any more."""
@@ -63,8 +69,10 @@ class ChallengeJournal:
         self._write()
         return self._attempts[number]
 
-    def add_done(self, history: RoundHistory) -> None:
-        """Note that a round is settled or over and needs no look any more."""
+    def add_done(self, history: RoundHistory, *, is_clean: bool = True) -> None:
+        """Note that a round needs no look any more, and whether nothing false was left in it."""
+        if not is_clean:
+            self._standing.add(history.round)
         self._ahead[history.round] = _record(history)
         self._attempts.pop(history.round, None)
         while self._cursor + 1 in self._ahead:
@@ -80,6 +88,7 @@ class ChallengeJournal:
             "cursor": self._cursor,
             "record": self._record,
             "ahead": {str(number): record for number, record in self._ahead.items()},
+            "standing": self.standing,
             "attempts": {str(number): count for number, count in self._attempts.items()},
         }
         try:
@@ -94,6 +103,7 @@ class ChallengeJournal:
             cursor, record = int(content["cursor"]), str(content["record"])
             ahead = {int(number): str(value) for number, value in content["ahead"].items()}
             attempts = {int(number): int(count) for number, count in content["attempts"].items()}
+            standing = {int(number) for number in content["standing"]}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise JournalError(
                 f"cannot read the journal {path}: {error!r}",
@@ -105,6 +115,7 @@ class ChallengeJournal:
                 hint="choose another --journal",
             )
         self._cursor, self._record, self._ahead, self._attempts = cursor, record, ahead, attempts
+        self._standing = standing
 
 
 def _record(history: RoundHistory | None) -> str:

@@ -135,17 +135,20 @@ class PassReport:
         outcomes: What was false in them.
         troubles: Rounds that could not be looked at.
         pending: Rounds that are not finished: the next pass looks at them again.
+        standing: Rounds of this and earlier passes that were left although something in them is false, or
+            could not be checked; without its journal a challenger looks at them again.
     """
 
     rounds: list[int] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
+    standing: list[int] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing false is left standing in the rounds that were looked at."""
-        return not any(outcome.is_standing for outcome in self.outcomes)
+        """Whether nothing false is left standing, as far as it was looked at."""
+        return not self.standing and not any(outcome.is_standing for outcome in self.outcomes)
 
     def as_json(self) -> dict[str, object]:
         """Give it for programs."""
@@ -154,6 +157,7 @@ class PassReport:
             "outcomes": [outcome.as_json() for outcome in self.outcomes],
             "troubles": [{"round": t.round, "error": str(t.error)} for t in self.troubles],
             "pending": self.pending,
+            "standing": self.standing,
         }
 
 
@@ -234,6 +238,7 @@ class Challenger:
             report.outcomes += outcomes
             if not self._finish(round_, outcomes):
                 report.pending.append(round_.number)
+        report.standing = self._journal.standing
         return report
 
     def challenge(self, round_number: int, index: int) -> Outcome | None:
@@ -291,7 +296,8 @@ class Challenger:
         )
         if again and self._journal.add_attempt(round_.number) < MAX_ATTEMPTS:
             return False
-        self._journal.add_done(round_.history)
+        is_clean = not any(one.is_standing for one in outcomes)
+        self._journal.add_done(round_.history, is_clean=is_clean)
         return True
 
     # What to do about one thing
