@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {IChallenge, SegmentProof, SignedRoot} from "./interfaces/IChallenge.sol";
@@ -242,6 +243,9 @@ contract Challenge is IChallenge {
             .contributionDigest(
                 round, index, parentModel, signed.updateRoot, signed.tokens, signed.deadline
             );
+        // The key first: who signed with it cannot disown that by giving the account code (EIP-7702).
+        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signed.signature);
+        if (recovered == signer && signer != address(0)) return;
         if (!SignatureChecker.isValidSignatureNowCalldata(signer, digest, signed.signature)) {
             revert ChallengeWrongSigner(which, signer);
         }
