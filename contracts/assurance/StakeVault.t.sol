@@ -91,13 +91,12 @@ contract Depositor is Party {
 
     function withdraw(uint256 domain, bool waits) external {
         address of_ = _domains[domain % 2];
-        (uint256 amount, uint40 at) = _vault.stakeOf(of_, address(this));
-        if (waits && at > block.timestamp) VM.warp(at);
+        (uint256 amount, uint40 withdrawableAt) = _vault.stakeOf(of_, address(this));
+        if (waits && withdrawableAt > block.timestamp) VM.warp(withdrawableAt);
         uint256 creditBefore = _vault.creditOf(address(this));
         _vault.withdraw(of_);
-        if (at == 0 || block.timestamp < at || _vault.creditOf(address(this)) != creditBefore + amount) {
-            hasCheated = true;
-        }
+        if (withdrawableAt == 0 || block.timestamp < withdrawableAt) hasCheated = true;
+        if (_vault.creditOf(address(this)) != creditBefore + amount) hasCheated = true;
     }
 
     function claim() external {

@@ -14,6 +14,7 @@ contract UpdateFaultsTest {
     }
 
     /// @dev All bytes but the forbidden one, and above all its neighbours, next to each other.
+    /// forge-config: default.fuzz.runs = 200
     function testFuzz_forbiddenValuesAreFound(bytes32 filling, uint16 place, uint8 pattern) external view {
         bytes memory segment = _fill(filling, pattern);
         assert(!this.holdsForbidden(segment));
@@ -21,6 +22,7 @@ contract UpdateFaultsTest {
         assert(this.holdsForbidden(segment));
     }
 
+    /// forge-config: default.fuzz.runs = 200
     function testFuzz_zeroFrom(bytes32 filling, uint16 start, uint16 place, uint8 value) external view {
         bytes memory segment = _fill(filling, 0);
         uint256 from = uint256(start) % 8193;

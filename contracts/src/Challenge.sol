@@ -271,6 +271,7 @@ contract Challenge is IChallenge {
         address vault = ledger.vault();
         uint256 slashedWei =
             vault == address(0) ? 0 : ISlashingVault(vault).slash(address(ledger), holder, msg.sender);
+        // slither-disable-next-line reentrancy-events
         emit ContributionChallenged(address(ledger), round, index, kind, msg.sender, slashedWei);
     }
 }

@@ -71,7 +71,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     int256 private immutable _scoreAbove;
     uint256 private immutable _aliveFactor;
 
-    /// @dev Slots 0..63: a word's slot is its number. The guard, last in the cohort, is never judged: where it is alone in the
+    /// @dev In slots that follow each other, in the order of the words. The guard, last in the cohort, is never judged: where it is alone in the
     ///      last word, that word is zero for ever and never touched.
     uint256[64] private _lanes;
     RoundState private _state;
@@ -731,6 +731,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         uint256 unavailable = Gate.unavailableIn(payload);
         for (uint256 index = 0; unavailable >> index != 0; ++index) {
             if ((unavailable >> index) & 1 == 0) continue;
+            // slither-disable-next-line calls-loop
             if (!IDataRequests(dataRequests).isUnanswered(round, index)) revert ContributionLedgerNotRequested(index);
         }
     }
