@@ -45,7 +45,9 @@ def test_tests_that_show_a_rule_exist() -> None:
     sources = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "contracts" / "assurance").glob("*.t.sol")]
     pattern = r"\b(?:def|function) ((?:test|testFuzz|check|invariant)_\w+)\("
     existing = {name for path in sources for name in re.findall(pattern, path.read_text())}
-    named = re.findall(r"`((?:test|testFuzz|check|invariant)_\w+)`", (ROOT / "docs" / "security.md").read_text())
+    named = re.findall(
+        r"`((?:test|testFuzz|check|invariant)_\w+)`", (ROOT / "docs" / "security.md").read_text()
+    )
     assert len(set(named)) > 50
     assert set(named) <= existing, sorted(set(named) - existing)
 

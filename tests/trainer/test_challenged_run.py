@@ -137,8 +137,8 @@ def test_what_is_overturned_in_the_window_is_never_merged(config: RunConfig, tmp
             assert history.final is not None
             assert history.final.model_root == challenged.model_root
         roots.append(challenged.model_root)
-    # Before the merge, after it, or with a crash in between: the round's model is the same. The rounds after it
-    # draw other seeds, as their blocks are others.
+    # Before the merge, after it, or with a crash in between: the round's model is the same. The rounds after
+    # it draw other seeds, as their blocks are others.
     assert len(set(roots)) == 1
     assert roots[0] != undisturbed[-1].model_root
 
