@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-kill test-slow test-node lint format vectors artifacts clean
+.PHONY: demo test test-kill test-slow test-node test-assurance lint format vectors artifacts clean
 
 demo: $(VENV)/.ready
 	$(BIN)/hallmark demo
@@ -19,6 +19,9 @@ test-slow: $(VENV)/.ready
 
 test-node: $(VENV)/.ready contracts/node_modules/.package-lock.json
 	$(BIN)/pytest -n auto -m node
+
+test-assurance: .venv-assurance/.ready contracts/node_modules/.package-lock.json
+	contracts/assurance/run .venv-assurance/bin
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -45,5 +48,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+.venv-assurance/.ready: contracts/assurance/requirements.txt
+	test -x .venv-assurance/bin/python || $(PYTHON) -m venv .venv-assurance
+	.venv-assurance/bin/python -m pip install --quiet -r contracts/assurance/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs contracts/node_modules
+	rm -rf $(VENV) .venv-assurance runs contracts/node_modules

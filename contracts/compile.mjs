@@ -61,7 +61,15 @@ function compile(sources) {
     settings: {
       ...SETTINGS,
       outputSelection: {
-        "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.deployedBytecode.immutableReferences"] },
+        "*": {
+          "*": [
+            "abi",
+            "evm.bytecode.object",
+            "evm.deployedBytecode.object",
+            "evm.deployedBytecode.immutableReferences",
+            "storageLayout",
+          ],
+        },
       },
     },
   };
@@ -72,12 +80,23 @@ function compile(sources) {
   return output.contracts;
 }
 
+/** Gives where a contract's variables are: "slot" or "slot:offset" to "name type", in the order of the slots. */
+function storageOf({ storage, types }) {
+  return Object.fromEntries(
+    storage.map(({ label, slot, offset, type }) => [
+      offset === 0 ? slot : `${slot}:${offset}`,
+      `${label} ${types[type].label}, ${types[type].numberOfBytes} bytes`,
+    ]),
+  );
+}
+
 /** Gives {file name: text} of everything that artifacts/ holds. */
 function build() {
   const sources = Object.fromEntries(FOLDERS.flatMap(listSources).map((path) => [path, readFileSync(join(here, path), "utf8")]));
   const contracts = compile(sources);
   const files = {};
   const initCodes = {};
+  const storage = {};
   for (const [path, byName] of Object.entries(contracts)) {
     if (path.startsWith(DEPENDENCY)) continue;
     for (const [name, contract] of Object.entries(byName)) {
@@ -101,10 +120,12 @@ function build() {
       const file = (path.startsWith("src/") ? "" : "test/") + `${name}.json`;
       if (file in files) throw new Error(`two contracts are named ${name}`);
       files[file] = JSON.stringify(artifact, null, 1) + "\n";
+      if (code !== "" && path.startsWith("src/")) storage[name] = storageOf(contract.storageLayout);
       if (code !== "") initCodes[name] = "0x" + keccak256(Buffer.from(code, "hex"));
     }
   }
   const byKey = (object) => Object.fromEntries(Object.entries(object).sort(([a], [b]) => (a < b ? -1 : 1)));
+  files["storage.json"] = JSON.stringify(byKey(storage), null, 1) + "\n";
   files["lock.json"] =
     JSON.stringify(
       {

@@ -55,7 +55,7 @@ HINTS = {
     ),
     "ContributionLedgerPaused": "only the run's guardian can let rounds open again",
     "ContributionLedgerTainted": "`hallmark rollback RUN` sets the model back to before the overturned round",
-    "ContributionLedgerUnbondingTooShort": "choose a shorter challenge window or another vault",
+    "ContributionLedgerUnbondingTooShort": "choose shorter challenge and answer windows or another vault",
     "StakeVaultStillBonded": "wait until then; a stake can be slashed until it is withdrawn",
     "ContributionLedgerUnknownMember": "only members of the cohort that was sealed for this run may commit",
 }

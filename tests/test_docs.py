@@ -41,6 +41,17 @@ def test_commands_and_options_in_documents_exist(path: Path) -> None:
             assert option in shown, f"{line}: no {option}"
 
 
+def test_tests_that_show_a_rule_exist() -> None:
+    sources = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "contracts" / "assurance").glob("*.t.sol")]
+    pattern = r"\b(?:def|function) ((?:test|testFuzz|check|invariant)_\w+)\("
+    existing = {name for path in sources for name in re.findall(pattern, path.read_text())}
+    named = re.findall(
+        r"`((?:test|testFuzz|check|invariant)_\w+)`", (ROOT / "docs" / "security.md").read_text()
+    )
+    assert len(set(named)) > 50
+    assert set(named) <= existing, sorted(set(named) - existing)
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)

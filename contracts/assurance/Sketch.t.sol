@@ -36,7 +36,7 @@ contract SketchTest {
 
     function project(bytes32 seed, uint64 segmentIndex, bytes calldata segment)
         external
-        pure
+        view
         returns (int256[256] memory, uint64)
     {
         return Sketch.project(seed, segmentIndex, segment);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {IChallenge, SegmentProof, SignedRoot} from "./interfaces/IChallenge.sol";
@@ -242,6 +243,9 @@ contract Challenge is IChallenge {
             .contributionDigest(
                 round, index, parentModel, signed.updateRoot, signed.tokens, signed.deadline
             );
+        // The key first: who signed with it cannot disown that by giving the account code (EIP-7702).
+        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signed.signature);
+        if (recovered == signer && signer != address(0)) return;
         if (!SignatureChecker.isValidSignatureNowCalldata(signer, digest, signed.signature)) {
             revert ChallengeWrongSigner(which, signer);
         }
@@ -267,6 +271,7 @@ contract Challenge is IChallenge {
         address vault = ledger.vault();
         uint256 slashedWei =
             vault == address(0) ? 0 : ISlashingVault(vault).slash(address(ledger), holder, msg.sender);
+        // slither-disable-next-line reentrancy-events
         emit ContributionChallenged(address(ledger), round, index, kind, msg.sender, slashedWei);
     }
 }

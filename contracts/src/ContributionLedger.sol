@@ -19,6 +19,7 @@ import {GateConstants} from "./libraries/GateConstants.sol";
 import {Lanes} from "./libraries/Lanes.sol";
 import {RoundDigests} from "./libraries/RoundDigests.sol";
 import {RoundState, RoundStates, Stage} from "./libraries/RoundState.sol";
+import {SegmentTree} from "./libraries/SegmentTree.sol";
 
 /// @title  The audit ledger of one run.
 /// @notice See {IContributionLedger}.
@@ -70,7 +71,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     int256 private immutable _scoreAbove;
     uint256 private immutable _aliveFactor;
 
-    /// @dev Slots 0..63: a word's slot is its number. The guard, last in the cohort, is never judged: where it is alone in the
+    /// @dev In slots that follow each other, in the order of the words. The guard, last in the cohort, is never judged: where it is alone in the
     ///      last word, that word is zero for ever and never touched.
     uint256[64] private _lanes;
     RoundState private _state;
@@ -103,6 +104,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         if (!IWorkerRegistry(a.registry).isCohort(a.cohort)) revert ContributionLedgerUnknownCohort(a.cohort);
         if (a.aggregator == address(0)) revert ContributionLedgerZeroArgument("aggregator");
         if (a.length == 0) revert ContributionLedgerZeroArgument("length");
+        if (a.length > SegmentTree.MAX_LENGTH) revert SegmentTree.SegmentTreeLengthOutOfRange(a.length);
         if (a.challenge == address(0) && a.vault != address(0)) revert ContributionLedgerZeroArgument("challenge");
         if (a.vault == address(0) && a.challenge != address(0)) revert ContributionLedgerZeroArgument("vault");
         registry = a.registry;
@@ -149,9 +151,13 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         _scoreAbove = p.scoreAbove;
         _aliveFactor = p.aliveFactor;
 
-        // What a guard did can be challenged until the window is over, so its stake must stay for longer.
-        if (a.vault != address(0) && IStakeVault(a.vault).unbondingDelayS() <= p.challengeWindowS) {
-            revert ContributionLedgerUnbondingTooShort(IStakeVault(a.vault).unbondingDelayS(), p.challengeWindowS);
+        // What a guard did can be challenged until the window is over, and what it withholds be asked for until then, so its
+        // stake must stay for longer than the window and the time to answer.
+        if (a.vault != address(0)) {
+            uint256 liableS = p.challengeWindowS;
+            if (a.dataRequests != address(0)) liableS += IDataRequests(a.dataRequests).answerWindowS();
+            uint256 delayS = IStakeVault(a.vault).unbondingDelayS();
+            if (delayS <= liableS) revert ContributionLedgerUnbondingTooShort(delayS, liableS);
         }
 
         reputation = address(new Reputation(a.cohort, p.banFrom));
@@ -725,6 +731,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         uint256 unavailable = Gate.unavailableIn(payload);
         for (uint256 index = 0; unavailable >> index != 0; ++index) {
             if ((unavailable >> index) & 1 == 0) continue;
+            // slither-disable-next-line calls-loop
             if (!IDataRequests(dataRequests).isUnanswered(round, index)) revert ContributionLedgerNotRequested(index);
         }
     }

@@ -55,6 +55,8 @@ contract DataRequests is IDataRequestBook {
         override
         returns (bytes32 id)
     {
+        // Nobody has to keep data for ever: what is not asked for before the round is final, nobody can be blamed for.
+        if (opening.isFinalized) revert DataRequestsFinal(key.round);
         RoundOpening.requireSettled(key.ledger, key.round, key.index, opening);
         _requirePosition(key);
         PostedStatus needed = key.kind == RequestKinds.FAULT ? PostedStatus.Malformed : PostedStatus.Sound;

@@ -30,6 +30,7 @@ contract Reputation is IReputation, ERC165 {
     function lanes() external view override returns (uint256[] memory words) {
         words = new uint256[](Lanes.wordsFor(Cohort.size(_cohort)));
         for (uint256 i = 0; i < words.length; ++i) {
+            // slither-disable-next-line calls-loop
             words[i] = IContributionLedger(ledger).laneWord(i);
         }
     }

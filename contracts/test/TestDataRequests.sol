@@ -5,6 +5,8 @@ import {IDataRequests} from "../src/interfaces/IDataRequests.sol";
 
 /// @title  Data requests that say what a test wants.
 contract TestDataRequests is IDataRequests {
+    uint40 public constant override answerWindowS = 600;
+
     mapping(address ledger => mapping(uint32 round => mapping(uint256 index => bool))) private _unanswered;
 
     function setUnanswered(address ledger, uint32 round, uint256 index, bool unanswered) external {

@@ -33,6 +33,7 @@ class FaultKind(IntEnum):
     VALUE = 2
     PADDING = 3
     SIZE = 4
+    DEPTH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class UpdateFault:
         header: 96 bytes.
         payload_root: Root of the segments' tree, 32 bytes; kind HEADER only, otherwise zero.
         segment_index: Position of the segment; kind VALUE only, otherwise 0.
-        segment: VALUE and PADDING: 8,192 bytes. SIZE: the last segment's leaf, 32 bytes. Otherwise empty.
+        segment: VALUE, PADDING, DEPTH: 8,192 bytes. SIZE: the last segment's leaf, 32 bytes. Otherwise empty.
         siblings: Path of the segment in the update's tree; empty for HEADER.
     """
 
@@ -161,8 +162,7 @@ def find_fault(data: Buffer, facts: ChallengeFacts, round_: int, index: int) -> 
         index: Cohort index of its author.
 
     Returns:
-        The first fault in the order of :class:`FaultKind`; None for a sound update, and for one whose tree
-        has another depth under a sound header: such a one counts as unavailable.
+        A fault, or None for a sound update. Whatever docs/spec/update.md calls malformed has one.
 
     Raises:
         InputError: The bytes are not a header and whole segments; fault of the caller.
@@ -172,11 +172,11 @@ def find_fault(data: Buffer, facts: ChallengeFacts, round_: int, index: int) -> 
     values = np.frombuffer(view[HEADER_BYTES:], dtype=np.int8)
     bad = np.flatnonzero(values == FORBIDDEN_VALUE) if len(values) else values
     position = int(bad[0]) // SEGMENT_VALUES if len(bad) else last
-    update = UpdateTree([view], keep=(position, last))
+    update = UpdateTree([view], keep=(0, position, last))
     if not is_header_sound(facts, round_, index, header):
         return UpdateFault(FaultKind.HEADER, header, payload_root=update.payload_root)
     if update.tree.depth != tree_depth(last + 1):
-        return None
+        return UpdateFault(FaultKind.DEPTH, header, segment=update.segment(0), siblings=update.tree.path(0))
     if len(bad) and position <= last:
         return UpdateFault(
             FaultKind.VALUE,
@@ -188,8 +188,9 @@ def find_fault(data: Buffer, facts: ChallengeFacts, round_: int, index: int) -> 
     path = update.tree.path(last)
     if update.tree.count > last and any(values[facts.length : (last + 1) * SEGMENT_VALUES]):
         return UpdateFault(FaultKind.PADDING, header, segment=update.segment(last), siblings=path)
-    if not is_empty_behind(last, path):
-        return UpdateFault(FaultKind.SIZE, header, segment=update.tree.node(0, last), siblings=path)
+    leaf = update.tree.node(0, last)
+    if not any(leaf) or not is_empty_behind(last, path):
+        return UpdateFault(FaultKind.SIZE, header, segment=leaf, siblings=path)
     return None
 
 
@@ -219,6 +220,13 @@ def check_fault(
         return
     if any(fault.payload_root) or (fault.kind != FaultKind.VALUE and fault.segment_index):
         raise ClaimRefusedError("UpdateFaultsUnusedField", "a field is not empty that this kind does not use")
+    if fault.kind == FaultKind.DEPTH:
+        if len(fault.segment) != SEGMENT_VALUES:
+            raise ClaimRefusedError("SegmentTreeWrongSegmentLength", "a segment has 8,192 bytes")
+        _check_root(fault.header, climb(leaf_digest(fault.segment), 0, fault.siblings), update_root)
+        if len(fault.siblings) == depth:
+            raise ClaimRefusedError("UpdateFaultsSound", "the tree has the right depth")
+        return
     position = fault.segment_index if fault.kind == FaultKind.VALUE else segments - 1
     if position >= segments:
         raise ClaimRefusedError("SegmentTreeNoSuchSegment", f"there is no segment {position}")
@@ -234,7 +242,7 @@ def check_fault(
     elif fault.kind == FaultKind.PADDING:
         is_sound = not any(fault.segment[facts.length - SEGMENT_VALUES * position :])
     else:
-        is_sound = is_empty_behind(position, fault.siblings)
+        is_sound = any(leaf) and is_empty_behind(position, fault.siblings)
     if is_sound:
         raise ClaimRefusedError("UpdateFaultsSound", f"there is no fault of kind {fault.kind.name.lower()}")
 

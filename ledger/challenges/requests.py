@@ -85,7 +85,7 @@ def ask_sealed(key: RequestKey, opening: CommitmentOpening) -> bytes:
 
 
 def ask(key: RequestKey, opening: Opening) -> bytes:
-    """Give the calldata that asks for something in a settled or final round; sent with the bond."""
+    """Give the calldata that asks for something in a settled round; sent with the bond."""
     return encode_call(CONTRACT, "request", (key.abi(), opening.abi()))
 
 

@@ -39,10 +39,21 @@ from tests.contracts.challenged import (
     lie_in_step,
     off_by_one_norm,
     off_by_one_sum,
+    random_update,
     refusal,
 )
 from tests.contracts.model import Assay, project
-from tests.contracts.support import ORDER, OUTSIDER, Revert, TestChain, address, private_key, sign_full
+from tests.contracts.support import (
+    ORDER,
+    OUTSIDER,
+    Revert,
+    TestChain,
+    actor,
+    address,
+    canonical,
+    private_key,
+    sign_full,
+)
 
 LENGTH = 8192 * 5 - 100
 WORKERS = 5
@@ -452,11 +463,44 @@ class TestMalformed:
         assert claim.fault.kind == FaultKind.SIZE
         assert outcome(posted, claim) == ""
 
-    def test_another_depth_is_no_fault_that_can_be_shown(self, posted: PostedRound) -> None:
-        data = (posted.updates[2] or b"") + bytes(8192 * 4)
-        assert find_fault(data, posted.scene.facts, posted.number, 2) is None
-        short = (posted.updates[2] or b"")[: HEADER_BYTES + 8192 * 4]
-        assert find_fault(short, posted.scene.facts, posted.number, 2) is None
+    @pytest.mark.parametrize("segments", [4, 5])
+    def test_fewer_segments_in_a_tree_of_the_same_depth(self, posted: PostedRound, segments: int) -> None:
+        # Of a run with seven segments.
+        scene = posted.scene
+        facts = list(scene.ledger.functions.facts().call())
+        facts[1] = 8192 * 7
+        scene.chain.send(scene.ledger.functions.setFacts(tuple(facts)), OUTSIDER)
+        longer = replace(scene, facts=replace(scene.facts, length=8192 * 7))
+        posted.scene = longer
+        data = random_update(random.Random(1), longer.facts, posted.number, 2)
+        claim = self.faulty(posted, 2, data[: HEADER_BYTES + 8192 * segments])
+        assert claim.fault.kind == (FaultKind.SIZE if segments == 5 else FaultKind.DEPTH)
+        assert outcome(posted, claim) == ""
+
+    @pytest.mark.parametrize("segments", [1, 2, 3, 4, 9, 16, 17])
+    def test_a_tree_of_another_depth(self, posted: PostedRound, segments: int) -> None:
+        data = (posted.updates[2] or b"") + bytes(8192 * 12)
+        claim = self.faulty(posted, 2, data[: HEADER_BYTES + 8192 * segments])
+        assert claim.fault.kind == FaultKind.DEPTH
+        assert outcome(posted, claim) == ""
+
+    def test_the_right_depth_is_no_fault(self, posted: PostedRound) -> None:
+        posted.write()
+        update = posted.update(2)
+        first = UpdateFault(
+            FaultKind.DEPTH, update.header, segment=update.segment(0), siblings=update.tree.path(0)
+        )
+        for name, changed in (
+            ("UpdateFaultsSound", first),
+            # No node is a segment's leaf, and nothing lies below a leaf.
+            ("UpdateFaultsWrongRoot", replace(first, siblings=first.siblings[1:])),
+            ("UpdateFaultsWrongRoot", replace(first, siblings=(bytes(32), *first.siblings))),
+            ("UpdateFaultsWrongRoot", replace(first, segment=update.segment(1))),
+            ("SegmentTreeWrongSegmentLength", replace(first, segment=bytes(64))),
+            ("UpdateFaultsUnusedField", replace(first, segment_index=1)),
+            ("UpdateFaultsUnusedField", replace(first, payload_root=b"\1" * 32)),
+        ):
+            assert outcome(posted, MalformedClaim(posted.target(2), changed)) == name
 
     def test_proofs_of_faults(self, posted: PostedRound) -> None:
         data = bytearray(posted.updates[2] or b"")
@@ -557,6 +601,24 @@ class TestTwoRoots:
             ("CohortNoSuchIndex", replace(claim, index=6)),
         ):
             assert self.outcome(posted, changed) == name
+
+    def test_a_key_cannot_disown_its_signature(self) -> None:
+        # EIP-7702: the member has given its account code, which answers no signature.
+        member = actor(0)
+        delegation = bytes.fromhex("ef0100") + canonical(address(OUTSIDER))
+        chain = TestChain(members=3, code={member.signer_key: delegation})
+        members = (member, actor(1))
+        entries = b"".join(canonical(a) for m in members for a in (m.identity, m.signer))
+        code = b"\0" + entries
+        creation = b"\x61" + len(code).to_bytes(2, "big") + bytes.fromhex("80600a3d393df3") + code
+        fields = {**chain._fields(OUTSIDER, 0), "data": "0x" + creation.hex()}
+        cohort = chain._wait(chain.web3.eth.send_transaction(fields))["contractAddress"]  # type: ignore[arg-type]
+        scene = Scene.beside(chain, members, str(cohort), LENGTH)
+        posted = PostedRound.play(scene, random.Random(7))
+        event = event_of(scene, scene.send(self.claim(posted, 0).calldata(scene.facts)))
+        assert (event["index"], event["slashedWei"]) == (0, STAKE_WEI)
+        other = replace(self.claim(posted, 1), second=self.signed(posted, 1, b"\2" * 32, OUTSIDER))
+        assert self.outcome(posted, other) == "ChallengeWrongSigner"
 
     def test_two_parents_are_no_two_roots(self, posted: PostedRound) -> None:
         # After a reorganisation an honest worker signs again, from another parent.

@@ -226,6 +226,18 @@ class TestSegments:
         claim = WithheldClaim(posted.target(3), RequestKind.SEGMENT)
         assert scene.try_call(claim.calldata(scene.facts)) is None
 
+    def test_nobody_is_blamed_for_data_of_a_final_round(self, posted: PostedRound, scene: Scene) -> None:
+        # Else whoever waits until nobody is there any more to answer could take honest work back.
+        posted.final = (b"\1" * 32, b"\2" * 32)
+        posted.write()
+        opening = posted.target(3).opening
+        for kind, height in ((RequestKind.SEGMENT, 0), (RequestKind.TRACE, 3), (RequestKind.FAULT, 0)):
+            key = key_of(posted, 3, kind, height=height, position=3 if height else 0)
+            assert error_of(scene, ask(key, opening), BOND_WEI) == "DataRequestsFinal"
+        unfinished = replace(opening, model_root=None)
+        key = key_of(posted, 3, RequestKind.SEGMENT)
+        assert error_of(scene, ask(key, unfinished), BOND_WEI) == "RoundOpeningMismatch"
+
     def test_sealed_rounds_only(self, posted: PostedRound, scene: Scene) -> None:
         key = key_of(posted, 3, RequestKind.SEGMENT, position=2)
         data = ask_sealed(key, posted.target(3).opening.commitment)

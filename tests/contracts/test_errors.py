@@ -398,6 +398,24 @@ class TestDeployment:
                 run.chain.deploy_error("ContributionLedger", given), "ContributionLedger" + name, *arguments
             )
 
+    def test_length(self, run: Run) -> None:
+        error = run.chain.deploy_error("ContributionLedger", self.arguments(run, length=2**40 + 1))
+        assert error == Revert("SegmentTreeLengthOutOfRange", (2**40 + 1,))
+        run.chain.deploy("ContributionLedger", self.arguments(run, length=2**40))
+
+    @pytest.mark.parametrize(("delay", "is_refused"), [(699, True), (700, True), (701, False)])
+    def test_stakes_must_outlast_the_requests(self, run: Run, delay: int, is_refused: bool) -> None:
+        # What is asked for in the window's last second may stay unanswered for the answer window.
+        spec = run.chain.deploy("GateSpec", Constants(challenge_window_s=100).as_tuple()).address
+        vault = run.chain.deploy("StakeVault", 1, delay).address
+        book = run.chain.deploy("DataRequests", 1, 600).address
+        given = self.arguments(run, spec=spec, vault=vault, challenge=address(OUTSIDER), requests=book)
+        if is_refused:
+            error = run.chain.deploy_error("ContributionLedger", given)
+            refuse(error, "ContributionLedgerUnbondingTooShort", delay, 700)
+        else:
+            run.chain.deploy("ContributionLedger", given)
+
     @pytest.mark.parametrize(("delay", "is_refused"), [(99, True), (100, True), (101, False)])
     def test_stakes_must_outlast_the_challenge_window(self, run: Run, delay: int, is_refused: bool) -> None:
         spec = run.chain.deploy("GateSpec", Constants(challenge_window_s=100).as_tuple()).address

@@ -253,7 +253,8 @@ interface IContributionLedger is IERC165 {
     error ContributionLedgerNotOverdue(uint64 lastSeedBlock, uint64 settleBy);
 
     /// @notice Thrown when a vault gives stakes back while a challenge may still come.
-    error ContributionLedgerUnbondingTooShort(uint256 unbondingDelayS, uint256 challengeWindowS);
+    /// @param  liableS Challenge window, and the time to answer a request where the run has them.
+    error ContributionLedgerUnbondingTooShort(uint256 unbondingDelayS, uint256 liableS);
     /// @notice Thrown when the guard has too little in the vault.
     error ContributionLedgerGuardUnbonded(address vault);
     /// @notice Thrown when a run with a challenge contract is settled without a trace root.

@@ -90,6 +90,8 @@ interface IDataRequestBook is IDataRequests {
     error DataRequestsNoSuchPosition(uint8 kind, uint256 height, uint256 position);
     /// @notice Thrown when the posted status of the member is another one than the request is about.
     error DataRequestsWrongStatus(uint256 index, PostedStatus posted, PostedStatus needed);
+    /// @notice Thrown when the round is final: its data had to be asked for before.
+    error DataRequestsFinal(uint32 round);
     /// @notice Thrown when an answer does not lie under the root.
     error DataRequestsWrongRoot(bytes32 computed, bytes32 root);
     /// @notice Thrown when an answer does not have exactly the nodes that were asked for.
@@ -109,7 +111,7 @@ interface IDataRequestBook is IDataRequests {
         CommitmentOpening calldata opening
     ) external payable returns (bytes32 id);
 
-    /// @notice Asks for something in a settled or final round: a segment (1), nodes of the trace (2) for a member posted as
+    /// @notice Asks for something in a settled round that is not final: a segment (1), nodes of the trace (2) for a member posted as
     ///         sound, the fault (3) of a member posted as malformed.
     /// @return id Number of the request.
     function request(RequestKey calldata key, Opening calldata opening) external payable returns (bytes32 id);
@@ -155,7 +157,4 @@ interface IDataRequestBook is IDataRequests {
 
     /// @notice Bond of a request, wei.
     function requestBondWei() external view returns (uint256);
-
-    /// @notice Seconds in which an answer counts.
-    function answerWindowS() external view returns (uint40);
 }

@@ -11,4 +11,7 @@ interface IDataRequests {
     /// @param  round Round of the calling ledger (`msg.sender`).
     /// @param  index Cohort index of the member.
     function isUnanswered(uint32 round, uint256 index) external view returns (bool);
+
+    /// @notice Seconds in which an answer counts.
+    function answerWindowS() external view returns (uint40);
 }

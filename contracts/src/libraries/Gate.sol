@@ -231,6 +231,7 @@ library Gate {
             int256 m;
             int256 gained = int256(rules.yardstickGain) * (header.x - int256(rules.yardstickOffset));
             // Rounding toward zero instead of down is harmless: a negative quotient becomes 0 either way.
+            // slither-disable-next-line divide-before-multiply
             m = gained / int256(rules.yardstickDivisor - rules.yardstickKeep);
             if (yardstick != 0) {
                 int256 moved =

@@ -58,6 +58,7 @@ library SegmentTree {
                 // An odd position is a right child.
                 let odd := shl(5, and(position, 1))
                 mstore(add(left, odd), root)
+                // slither-disable-next-line incorrect-exp
                 mstore(add(left, xor(odd, 32)), calldataload(from))
                 if iszero(staticcall(gas(), 2, at, 65, 0, 32)) { revert(0, 0) }
                 root := mload(0)

@@ -231,6 +231,7 @@ library Sketch {
             let high := 0xffffffff00000000ffffffff00000000ffffffff00000000ffffffff00000000
             for { let i := 0 } lt(i, 8) { i := add(i, 1) } {
                 // Bit 0 is 1 in the first half of the row; bits 3 and 4 are those of i.
+                // slither-disable-next-line incorrect-exp
                 let d := or(shl(3, and(i, 3)), xor(1, shr(2, i)))
                 let to := add(lanes, shl(5, d))
                 let bits := shr(d, signs)

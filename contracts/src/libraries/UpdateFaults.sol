@@ -6,12 +6,13 @@ import {Cohort} from "./Cohort.sol";
 import {SegmentTree} from "./SegmentTree.sol";
 
 /// @notice Shows that an update is malformed.
-/// @param  kind         1 header, 2 value, 3 padding, 4 size.
+/// @param  kind         1 header, 2 value, 3 padding, 4 size, 5 depth.
 /// @param  header       96 bytes, under the committed root.
 /// @param  payloadRoot  Root of the segments' tree; kind 1 only, otherwise zero.
-/// @param  segmentIndex Position of the segment; kind 2 only, otherwise zero: kinds 3 and 4 are about the last one.
-/// @param  segment      Kinds 2 and 3: the segment, 8,192 bytes. Kind 4: its leaf, 32 bytes. Otherwise empty.
-/// @param  siblings     Kinds 2, 3, 4: the other child at each level, from the leaf up. Otherwise empty.
+/// @param  segmentIndex Position of the segment; kind 2 only, otherwise zero: kinds 3 and 4 are about the last one, 5 about
+///                      the first.
+/// @param  segment      Kinds 2, 3, 5: the segment, 8,192 bytes. Kind 4: its leaf, 32 bytes. Otherwise empty.
+/// @param  siblings     Kinds 2 to 5: the other child at each level, from the leaf up. Otherwise empty.
 struct UpdateFault {
     uint8 kind;
     bytes header;
@@ -28,6 +29,7 @@ library UpdateFaults {
     uint8 internal constant VALUE = 2;
     uint8 internal constant PADDING = 3;
     uint8 internal constant SIZE = 4;
+    uint8 internal constant DEPTH = 5;
 
     /// @notice Thrown when there is no such kind of fault.
     error UpdateFaultsUnknownKind(uint8 kind);
@@ -60,11 +62,18 @@ library UpdateFaults {
             if (isHeaderSound(ledger, round, index, length, fault.header)) revert UpdateFaultsSound(kind);
             return;
         }
-        if (kind == 0 || kind > SIZE) revert UpdateFaultsUnknownKind(kind);
+        if (kind == 0 || kind > DEPTH) revert UpdateFaultsUnknownKind(kind);
         if (fault.payloadRoot != 0 || (kind != VALUE && fault.segmentIndex != 0)) {
             revert UpdateFaultsUnusedField(kind);
         }
         (uint256 segments, uint256 depth) = SegmentTree.shapeOf(length);
+        if (kind == DEPTH) {
+            // Leaves and nodes have different tags, so a segment lies at one depth only.
+            bytes32 root = SegmentTree.climb(SegmentTree.leaf(fault.segment), 0, fault.siblings);
+            requireRoot(SegmentTree.updateRoot(fault.header, root), updateRoot);
+            if (fault.siblings.length == depth) revert UpdateFaultsSound(kind);
+            return;
+        }
         uint256 position = kind == VALUE ? fault.segmentIndex : segments - 1;
         if (position >= segments) revert SegmentTree.SegmentTreeNoSuchSegment(position, segments);
         if (fault.siblings.length != depth) {
@@ -83,9 +92,9 @@ library UpdateFaults {
             SegmentTree.updateRoot(fault.header, SegmentTree.climb(leaf, position, fault.siblings)), updateRoot
         );
         bool isSound;
-        if (kind == SIZE) isSound = _isEmptyBehind(position, fault.siblings);
-        else if (kind == VALUE) isSound = !_holdsForbidden(fault.segment);
-        else isSound = _isZeroFrom(fault.segment, length - SegmentTree.SEGMENT_BYTES * position);
+        if (kind == SIZE) isSound = leaf != 0 && isEmptyBehind(position, fault.siblings);
+        else if (kind == VALUE) isSound = !holdsForbidden(fault.segment);
+        else isSound = isZeroFrom(fault.segment, length - SegmentTree.SEGMENT_BYTES * position);
         if (isSound) revert UpdateFaultsSound(kind);
     }
 
@@ -113,11 +122,11 @@ library UpdateFaults {
                     uint8(1),
                     exponent,
                     bytes2(0),
-                    _littleEndian(IChallengedLedger(ledger).run()),
-                    bytes4(_littleEndian(round)),
+                    littleEndian(IChallengedLedger(ledger).run()),
+                    bytes4(littleEndian(round)),
                     worker,
                     IChallengedLedger(ledger).shapeDigest(),
-                    _littleEndian(uint64(length)),
+                    littleEndian(uint64(length)),
                     bytes16(0)
                 )
             );
@@ -131,14 +140,16 @@ library UpdateFaults {
         return int8(uint8(header[5]));
     }
 
-    function _littleEndian(uint64 value) private pure returns (bytes8) {
+    /// @notice Gives the bytes of a number from the lowest.
+    function littleEndian(uint64 value) internal pure returns (bytes8) {
         value = ((value & 0xff00ff00ff00ff00) >> 8) | ((value & 0x00ff00ff00ff00ff) << 8);
         value = ((value & 0xffff0000ffff0000) >> 16) | ((value & 0x0000ffff0000ffff) << 16);
         return bytes8((value >> 32) | (value << 32));
     }
 
-    /// @dev The right siblings of the last segment's path cover all positions behind it.
-    function _isEmptyBehind(uint256 position, bytes32[] calldata siblings) private view returns (bool) {
+    /// @notice Tells whether everything to the right of a path is empty.
+    /// @dev    The right siblings of the last segment's path cover all positions behind it.
+    function isEmptyBehind(uint256 position, bytes32[] calldata siblings) internal view returns (bool) {
         bytes32 empty = 0;
         for (uint256 level = 0; level < siblings.length; ++level) {
             if ((position >> level) & 1 == 0 && siblings[level] != empty) return false;
@@ -147,7 +158,8 @@ library UpdateFaults {
         return true;
     }
 
-    function _holdsForbidden(bytes calldata segment) private pure returns (bool found) {
+    /// @notice Tells whether a segment of 8,192 bytes holds -128.
+    function holdsForbidden(bytes calldata segment) internal pure returns (bool found) {
         assembly ("memory-safe") {
             let ones := 0x0101010101010101010101010101010101010101010101010101010101010101
             let tops := shl(7, ones)
@@ -161,7 +173,8 @@ library UpdateFaults {
         }
     }
 
-    function _isZeroFrom(bytes calldata segment, uint256 start) private pure returns (bool isZero) {
+    /// @notice Tells whether a segment of 8,192 bytes is zero from a byte on, at most the 8,192nd.
+    function isZeroFrom(bytes calldata segment, uint256 start) internal pure returns (bool isZero) {
         assembly ("memory-safe") {
             let found := 0
             let from := add(segment.offset, start)
