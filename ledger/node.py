@@ -411,15 +411,32 @@ class Node:
         else:
             transaction["gas"] = local_gas
             self._ask(lambda: self.web3.eth.call(cast(Any, transaction), "pending"), action)
-        transaction["nonce"] = self._ask(
-            lambda: self.web3.eth.get_transaction_count(account.address, "pending"), "ask for the nonce"
-        )
-        signed = account.sign_transaction(transaction)
-        self._ask(lambda: self._broadcast(signed.raw_transaction, signed.hash), action)
-        receipt = self._ask(lambda: self._wait(signed.hash), action)
+        transaction_hash = self._sign_and_broadcast(account, transaction, action)
+        receipt = self._ask(lambda: self._wait(transaction_hash), action)
         if receipt["status"] != 1:
             raise self._explain_failure(action, transaction, receipt)
         return receipt
+
+    def _sign_and_broadcast(self, account: LocalAccount, transaction: dict[str, Any], action: str) -> bytes:
+        """Send with the account's next nonce, and with the one after it if another sender was quicker.
+
+        A node that refuses a nonce has not taken the transaction, so signing it again sends it once.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            transaction["nonce"] = self._ask(
+                lambda: self.web3.eth.get_transaction_count(account.address, "pending"), "ask for the nonce"
+            )
+            signed = account.sign_transaction(transaction)
+            try:
+                self._ask(partial(self._broadcast, signed.raw_transaction, signed.hash), action)
+            except NodeAnswerError as error:
+                if attempt == _RETRIES or not _is_overtaken(error):
+                    raise
+                time.sleep(0.05)
+            else:
+                return bytes(signed.hash)
 
     @staticmethod
     def _sent(receipt: TxReceipt) -> Sent:
@@ -520,6 +537,12 @@ def _is_too_much(error: NodeAnswerError) -> bool:
     """Tell whether a node refused a range of blocks for its size; there is no code that all nodes use."""
     text = str(error).lower()
     return any(sign in text for sign in _TOO_MUCH)
+
+
+def _is_overtaken(error: NodeAnswerError) -> bool:
+    """Tell whether a node refused a nonce because another transaction has it; nodes share the words only."""
+    text = str(error).lower()
+    return any(sign in text for sign in ("nonce too low", "replacement transaction underpriced"))
 
 
 def _with(answer: _T, *names: str) -> _T:

@@ -127,3 +127,46 @@ def test_local_chain_that_cannot_mine_says_so() -> None:
 
 def test_nonce_counts_mined_transactions(node: Node) -> None:
     assert node.nonce(local_parties(1).operator.address) == 0
+
+
+class Raced(JSONBaseProvider):
+    """A node that says an account's nonce, and lets another sender be quicker so many times."""
+
+    def __init__(self, inner: EmbeddedProvider, times: int) -> None:
+        super().__init__()
+        self._inner, self._times = inner, times
+        self.refused: list[str] = []
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        response = self._inner.make_request(method, params)
+        if method == "eth_getTransactionCount" and self._times:
+            self._times -= 1
+            return {**response, "result": hex(int(str(response["result"]), 16) - 1)}
+        if method == "eth_sendRawTransaction" and "error" in response:
+            self.refused.append(str(response["error"]))
+        return response
+
+
+def pay(node: Node) -> int:
+    operator, other = local_parties(1).operator, local_parties(1).guard.identity.address
+    return node.transfer(operator, other, 7).block
+
+
+def test_two_senders_of_one_key_both_get_through() -> None:
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        provider = EmbeddedProvider(RpcDispatcher(chain))
+        pay(Node(provider))
+        raced = Raced(provider, times=2)
+        guard = local_parties(1).guard.identity.address
+        before = Node(provider).balance_wei(guard)
+        pay(Node(raced))
+        assert len(raced.refused) == 2
+        assert Node(provider).balance_wei(guard) == before + 7, "paid once"
+
+
+def test_a_nonce_that_is_never_taken_is_an_error() -> None:
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        provider = EmbeddedProvider(RpcDispatcher(chain))
+        pay(Node(provider))
+        with pytest.raises(NodeAnswerError, match="nonce too low"):
+            pay(Node(Raced(provider, times=100)))
