@@ -5,8 +5,9 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {IChallenge, SegmentProof, SignedRoot} from "./interfaces/IChallenge.sol";
-import {IChallengedLedger, ISlashingVault} from "./interfaces/IChallengedLedger.sol";
+import {IContributionLedger} from "./interfaces/IContributionLedger.sol";
 import {IDataRequestBook} from "./interfaces/IDataRequestBook.sol";
+import {IStakeVault} from "./interfaces/IStakeVault.sol";
 import {Cohort} from "./libraries/Cohort.sol";
 import {Opening, RoundOpening} from "./libraries/RoundOpening.sol";
 import {RequestKinds} from "./libraries/RequestKinds.sol";
@@ -18,7 +19,8 @@ import {UpdateFault, UpdateFaults} from "./libraries/UpdateFaults.sol";
 /// @title  Challenges.
 /// @notice See {IChallenge}.
 /// @dev    Between two calls there is nothing here but the marks of kind 5, and those are set before anybody is called. So a
-///         ledger that calls back finds what everybody finds.
+///         ledger that calls back finds what everybody finds. No answer of a ledger is trusted beyond that ledger: one that lies
+///         can harm those alone who staked for it.
 contract Challenge is IChallenge {
     uint8 private constant SEGMENT = 1;
     uint8 private constant BOUNDARY = 2;
@@ -32,7 +34,7 @@ contract Challenge is IChallenge {
 
     /// @dev One claim: against whom, and the shape of the run.
     struct Case {
-        IChallengedLedger ledger;
+        IContributionLedger ledger;
         uint32 round;
         uint256 index;
         address cohort;
@@ -143,13 +145,13 @@ contract Challenge is IChallenge {
     ) external override {
         _requireNamed(ledger);
         if (first.updateRoot == second.updateRoot) revert ChallengeSameRoots(first.updateRoot);
-        (address holder, address signer) = Cohort.memberAt(IChallengedLedger(ledger).cohort(), index);
+        (address holder, address signer) = Cohort.memberAt(IContributionLedger(ledger).cohort(), index);
         uint256 slashed = twoRootsOf[ledger][round];
         if ((slashed >> index) & 1 != 0) revert ChallengeAlreadySlashed(round, index);
         _requireSigned(ledger, round, index, parentModel, first, signer, 0);
         _requireSigned(ledger, round, index, parentModel, second, signer, 1);
         twoRootsOf[ledger][round] = slashed | (1 << index);
-        _slash(IChallengedLedger(ledger), round, index, holder, TWO_ROOTS);
+        _slash(IContributionLedger(ledger), round, index, holder, TWO_ROOTS);
     }
 
     /// @inheritdoc IChallenge
@@ -188,7 +190,7 @@ contract Challenge is IChallenge {
         returns (Case memory c)
     {
         _requireNamed(ledger);
-        c.ledger = IChallengedLedger(ledger);
+        c.ledger = IContributionLedger(ledger);
         c.round = round;
         c.index = index;
         c.cohort = c.ledger.cohort();
@@ -199,7 +201,7 @@ contract Challenge is IChallenge {
     }
 
     function _requireNamed(address ledger) private view {
-        address named = IChallengedLedger(ledger).challenge();
+        address named = IContributionLedger(ledger).challenge();
         if (named != address(this)) revert ChallengeNotNamed(ledger, named);
     }
 
@@ -239,7 +241,7 @@ contract Challenge is IChallenge {
         address signer,
         uint256 which
     ) private view {
-        bytes32 digest = IChallengedLedger(ledger)
+        bytes32 digest = IContributionLedger(ledger)
             .contributionDigest(
                 round, index, parentModel, signed.updateRoot, signed.tokens, signed.deadline
             );
@@ -267,10 +269,10 @@ contract Challenge is IChallenge {
         _slash(c.ledger, c.round, c.index, guard, kind);
     }
 
-    function _slash(IChallengedLedger ledger, uint32 round, uint256 index, address holder, uint8 kind) private {
+    function _slash(IContributionLedger ledger, uint32 round, uint256 index, address holder, uint8 kind) private {
         address vault = ledger.vault();
         uint256 slashedWei =
-            vault == address(0) ? 0 : ISlashingVault(vault).slash(address(ledger), holder, msg.sender);
+            vault == address(0) ? 0 : IStakeVault(vault).slash(address(ledger), holder, msg.sender);
         // slither-disable-next-line reentrancy-events
         emit ContributionChallenged(address(ledger), round, index, kind, msg.sender, slashedWei);
     }

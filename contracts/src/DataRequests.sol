@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {IChallengedLedger} from "./interfaces/IChallengedLedger.sol";
+import {IContributionLedger} from "./interfaces/IContributionLedger.sol";
 import {DataRequest, IDataRequestBook, RequestKey, RequestStatus} from "./interfaces/IDataRequestBook.sol";
 import {IDataRequests} from "./interfaces/IDataRequests.sol";
 import {Cohort} from "./libraries/Cohort.sol";
@@ -60,7 +60,7 @@ contract DataRequests is IDataRequestBook {
         RoundOpening.requireSettled(key.ledger, key.round, key.index, opening);
         _requirePosition(key);
         PostedStatus needed = key.kind == RequestKinds.FAULT ? PostedStatus.Malformed : PostedStatus.Sound;
-        uint256 members = Cohort.size(IChallengedLedger(key.ledger).cohort());
+        uint256 members = Cohort.size(IContributionLedger(key.ledger).cohort());
         PostedStatus posted = SettlePayload.read(opening.payload, opening.presence, members, key.index).status;
         if (posted != needed) revert DataRequestsWrongStatus(key.index, posted, needed);
         return _ask(
@@ -79,7 +79,7 @@ contract DataRequests is IDataRequestBook {
         bytes32[] calldata siblings
     ) external override {
         (bytes32 id, bytes32 root) = _answerable(key, RequestKinds.SEGMENT);
-        (, uint256 depth) = SegmentTree.shapeOf(IChallengedLedger(key.ledger).length());
+        (, uint256 depth) = SegmentTree.shapeOf(IContributionLedger(key.ledger).length());
         _requireRoot(SegmentTree.updateRootAt(header, segment, key.position, depth, siblings), root);
         _reward(id);
     }
@@ -198,7 +198,7 @@ contract DataRequests is IDataRequestBook {
         uint256 position = key.position;
         bool exists;
         if (kind == RequestKinds.SEGMENT) {
-            (uint256 segments,) = SegmentTree.shapeOf(IChallengedLedger(key.ledger).length());
+            (uint256 segments,) = SegmentTree.shapeOf(IContributionLedger(key.ledger).length());
             exists = height == 0 && position < segments;
         } else if (kind == RequestKinds.TRACE) {
             (uint256 depth, uint256 memberDepth) = _depths(key.ledger);
@@ -213,8 +213,8 @@ contract DataRequests is IDataRequestBook {
 
     /// @dev Depth of a member's part of the trace, and of the tree over the members.
     function _depths(address ledger) private view returns (uint256 depth, uint256 memberDepth) {
-        (, depth) = SegmentTree.shapeOf(IChallengedLedger(ledger).length());
-        uint256 members = Cohort.size(IChallengedLedger(ledger).cohort());
+        (, depth) = SegmentTree.shapeOf(IContributionLedger(ledger).length());
+        uint256 members = Cohort.size(IContributionLedger(ledger).cohort());
         while (1 << memberDepth < members) ++memberDepth;
     }
 

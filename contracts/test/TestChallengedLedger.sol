@@ -3,7 +3,6 @@ pragma solidity ^0.8.24;
 
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
-import {IChallengedLedger} from "../src/interfaces/IChallengedLedger.sol";
 import {IDataRequests} from "../src/interfaces/IDataRequests.sol";
 import {LedgerState} from "../src/interfaces/IContributionLedger.sol";
 import {Cohort} from "../src/libraries/Cohort.sol";
@@ -12,7 +11,7 @@ import {Stage} from "../src/libraries/RoundState.sol";
 
 /// @title  A ledger whose records are what a test wants, with real contribution digests.
 /// @notice Takes what a challenge takes back as a ledger does, and may call somebody while it does.
-contract TestChallengedLedger is IChallengedLedger, EIP712 {
+contract TestChallengedLedger is EIP712 {
     struct Facts {
         uint64 run;
         uint64 length;
@@ -26,8 +25,8 @@ contract TestChallengedLedger is IChallengedLedger, EIP712 {
 
     Facts public facts;
     Stage public stage;
-    mapping(uint32 round => bytes32) public override recordOf;
-    mapping(uint32 round => uint256) public override overturnedOf;
+    mapping(uint32 round => bytes32) public recordOf;
+    mapping(uint32 round => uint256) public overturnedOf;
     mapping(uint256 word => uint256) public laneWord;
     uint256 public lastApproved;
     uint256 public yardstick;
@@ -59,7 +58,7 @@ contract TestChallengedLedger is IChallengedLedger, EIP712 {
         _callBack = data;
     }
 
-    function overturn(uint32 round, uint256 index, uint256 approved, uint256 laneWordBefore) external override {
+    function overturn(uint32 round, uint256 index, uint256 approved, uint256 laneWordBefore) external {
         _take(round, index);
         uint256 shift = (index % 4) * 64;
         uint256 mask = uint256(type(uint64).max) << shift;
@@ -67,7 +66,7 @@ contract TestChallengedLedger is IChallengedLedger, EIP712 {
         lastApproved = approved;
     }
 
-    function overturnRound(uint32 round, uint256[] calldata lanesBefore, uint256 yardstickBefore) external override {
+    function overturnRound(uint32 round, uint256[] calldata lanesBefore, uint256 yardstickBefore) external {
         _take(round, Cohort.size(facts.cohort) - 1);
         for (uint256 i = 0; i < lanesBefore.length; ++i) {
             laneWord[i] = lanesBefore[i];
@@ -82,7 +81,7 @@ contract TestChallengedLedger is IChallengedLedger, EIP712 {
         bytes32 updateRoot,
         uint64 tokens,
         uint64 deadline
-    ) external view override returns (bytes32) {
+    ) external view returns (bytes32) {
         (address worker,) = Cohort.memberAt(facts.cohort, index);
         return ContributionBatch.digest(
             ContributionBatch.Message(
@@ -99,35 +98,35 @@ contract TestChallengedLedger is IChallengedLedger, EIP712 {
         return IDataRequests(facts.dataRequests).isUnanswered(round, index);
     }
 
-    function state() external view override returns (LedgerState memory state_) {
+    function state() external view returns (LedgerState memory state_) {
         state_.stage = stage;
     }
 
-    function run() external view override returns (uint64) {
+    function run() external view returns (uint64) {
         return facts.run;
     }
 
-    function length() external view override returns (uint64) {
+    function length() external view returns (uint64) {
         return facts.length;
     }
 
-    function cohort() external view override returns (address) {
+    function cohort() external view returns (address) {
         return facts.cohort;
     }
 
-    function shapeDigest() external view override returns (bytes32) {
+    function shapeDigest() external view returns (bytes32) {
         return facts.shapeDigest;
     }
 
-    function dataRequests() external view override returns (address) {
+    function dataRequests() external view returns (address) {
         return facts.dataRequests;
     }
 
-    function challenge() external view override returns (address) {
+    function challenge() external view returns (address) {
         return facts.challenge;
     }
 
-    function vault() external view override returns (address) {
+    function vault() external view returns (address) {
         return facts.vault;
     }
 

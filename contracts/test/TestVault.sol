@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {IChallengedLedger, ISlashingVault} from "../src/interfaces/IChallengedLedger.sol";
+import {IContributionLedger} from "../src/interfaces/IContributionLedger.sol";
 
 /// @title  Stakes for the tests of challenges: the slash alone.
-contract TestVault is ISlashingVault {
+contract TestVault {
     mapping(address domain => mapping(address holder => uint256)) public stakeOf;
     mapping(address owner => uint256) public creditOf;
     uint256 public burnedWei;
@@ -15,8 +15,8 @@ contract TestVault is ISlashingVault {
         stakeOf[domain][holder] += msg.value;
     }
 
-    function slash(address domain, address holder, address challenger) external override returns (uint256 slashed) {
-        require(msg.sender == IChallengedLedger(domain).challenge(), "not the challenge");
+    function slash(address domain, address holder, address challenger) external returns (uint256 slashed) {
+        require(msg.sender == IContributionLedger(domain).challenge(), "not the challenge");
         slashed = stakeOf[domain][holder];
         delete stakeOf[domain][holder];
         creditOf[challenger] += slashed / 2;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {IChallengedLedger} from "../interfaces/IChallengedLedger.sol";
+import {IContributionLedger} from "../interfaces/IContributionLedger.sol";
 import {Stage} from "./RoundState.sol";
 import {RoundDigests} from "./RoundDigests.sol";
 
@@ -85,7 +85,7 @@ library RoundOpening {
         if (opening.isFinalized) {
             computed = RoundDigests.finalized(computed, opening.modelRoot, opening.weightsDigest);
         }
-        bytes32 record = IChallengedLedger(ledger).recordOf(round);
+        bytes32 record = IContributionLedger(ledger).recordOf(round);
         if (computed != record) {
             if (record == 0) revert RoundOpeningUnknownRound(ledger, round);
             if (record == accumulator) revert RoundOpeningNotSettled(round);
@@ -99,11 +99,11 @@ library RoundOpening {
         view
     {
         bytes32 computed = accumulatorOf(ledger, round, index, opening);
-        bytes32 record = IChallengedLedger(ledger).recordOf(round);
+        bytes32 record = IContributionLedger(ledger).recordOf(round);
         if (record == 0) revert RoundOpeningUnknownRound(ledger, round);
         if (computed != record) revert RoundOpeningMismatch(round, computed, record);
         // The record is the accumulator, so this round is the current one and open or sealed.
-        Stage stage = IChallengedLedger(ledger).state().stage;
+        Stage stage = IContributionLedger(ledger).state().stage;
         if (stage != Stage.Sealed) revert RoundOpeningNotSealed(round, stage);
     }
 
@@ -115,7 +115,7 @@ library RoundOpening {
     {
         accumulator = RoundDigests.append(
             opening.accumulatorBefore,
-            IChallengedLedger(ledger)
+            IContributionLedger(ledger)
                 .contributionDigest(
                     round, index, opening.parentModel, opening.updateRoot, opening.tokens, opening.deadline
                 )

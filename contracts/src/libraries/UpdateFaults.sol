@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {IChallengedLedger} from "../interfaces/IChallengedLedger.sol";
+import {IContributionLedger} from "../interfaces/IContributionLedger.sol";
 import {Cohort} from "./Cohort.sol";
 import {SegmentTree} from "./SegmentTree.sol";
 
@@ -52,7 +52,7 @@ library UpdateFaults {
         bytes32 updateRoot,
         UpdateFault calldata fault
     ) internal view {
-        uint256 length = IChallengedLedger(ledger).length();
+        uint256 length = IContributionLedger(ledger).length();
         uint8 kind = fault.kind;
         if (kind == HEADER) {
             if (fault.segmentIndex != 0 || fault.segment.length != 0 || fault.siblings.length != 0) {
@@ -113,7 +113,7 @@ library UpdateFaults {
     {
         int8 exponent = exponentIn(header);
         if (exponent < -64 || exponent > 63) return false;
-        (address worker,) = Cohort.memberAt(IChallengedLedger(ledger).cohort(), index);
+        (address worker,) = Cohort.memberAt(IContributionLedger(ledger).cohort(), index);
         // The whole header follows but for its exponent.
         return keccak256(header)
             == keccak256(
@@ -122,10 +122,10 @@ library UpdateFaults {
                     uint8(1),
                     exponent,
                     bytes2(0),
-                    littleEndian(IChallengedLedger(ledger).run()),
+                    littleEndian(IContributionLedger(ledger).run()),
                     bytes4(littleEndian(round)),
                     worker,
-                    IChallengedLedger(ledger).shapeDigest(),
+                    IContributionLedger(ledger).shapeDigest(),
                     littleEndian(uint64(length)),
                     bytes16(0)
                 )
