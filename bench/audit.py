@@ -24,7 +24,7 @@ from ledger.blobs import BlobStore
 from ledger.client import LedgerFacts, Member
 from ledger.contribution import Domain
 from ledger.deployment import NO_ADDRESS
-from ledger.update import UpdateFacts, encode_update
+from ledger.update import encode_update
 from trainer.assay import Assay, assay
 from trainer.audit.readings import BytesAgain
 from trainer.audit.report import Findings
@@ -129,11 +129,6 @@ def _settlement(gate: GateState, parameters: GateParameters, found: Sequence[Ass
     return Settlement(anchor, gate.median(parameters, draft), workers, traces.root)
 
 
-def _facts(facts: LedgerFacts, round_: int, index: int) -> UpdateFacts:
-    worker = bytes.fromhex(facts.members[index].identity[2:])
-    return UpdateFacts(facts.run, round_, worker, facts.shape_digest, facts.length)
-
-
 def _throughput(folder: Path, values: int, repeats: int, jobs: int) -> tuple[float, float]:
     """Give bytes per second of the audit's reading, and of hashing the same files."""
     members = tuple(Member(f"0x{index:040x}", f"0x{index:040x}") for index in range(_FILES))
@@ -148,7 +143,7 @@ def _throughput(folder: Path, values: int, repeats: int, jobs: int) -> tuple[flo
     )
     roots, found, size = {}, [], 0
     for index in range(_FILES):
-        update = _facts(facts, 1, index)
+        update = facts.update_facts(1, index)
         data = encode_update(update.header(-10), rng.integers(-127, 128, values, dtype=np.int8))
         one = assay(data, update, seed, engine=Engine.NUMBA, with_trace=True)  # compiles, the first time
         roots[index] = one.root or b""

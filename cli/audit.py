@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import ExitCode
-from cli.options import json_option, make_target
+from cli.options import json_option, make_target, place_options
 from cli.output import notices, results, short, write_json
 
 if TYPE_CHECKING:
@@ -25,14 +25,7 @@ _EVERY_S = 5.0
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--rpc-url",
-    envvar="ETH_RPC_URL",
-    default="",
-    help="Node to ask instead of the run's own chain; the variable ETH_RPC_URL counts only with --ledger.",
-)
-@click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
-@click.option("--blobs", default="", help="Where the update files are: a folder or an fsspec URL.")
+@place_options
 @click.option(
     "--bundle",
     "--from-bundle",
@@ -101,8 +94,6 @@ def audit(
         )
     if bundle is None and head:
         raise click.UsageError("--head is about a --bundle; a node is asked for its own")
-    if run is None and ledger and not blobs:
-        raise click.UsageError("--ledger without a folder needs --blobs: where the update files are")
     if incremental and (run is None) and (ledger or bundle):
         raise click.UsageError("--incremental writes into a run's folder; without one give --cursor FILE")
     jobs = jobs or len(os.sched_getaffinity(0))
@@ -133,7 +124,7 @@ def _of_node(
     from trainer.chain_session import open_recorded_run
     from trainer.folder import RunFolder
 
-    target = make_target(run, rpc_url, ledger, blobs)
+    target = make_target(run, rpc_url, ledger, blobs, reads_files=True)
     folder = None if target.folder is None or ledger else RunFolder(target.folder)
     if incremental and cursor is None:
         cursor = RunFolder(target.folder).cursor

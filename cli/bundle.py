@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli.errors import ExitCode
-from cli.options import json_option, make_target
+from cli.options import json_option, make_target, place_options
 from cli.output import columns, notices, results, write_json
 
 
@@ -20,14 +20,7 @@ from cli.output import columns, notices, results, write_json
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write.",
 )
-@click.option(
-    "--rpc-url",
-    envvar="ETH_RPC_URL",
-    default="",
-    help="Node to ask instead of the run's own chain; the variable ETH_RPC_URL counts only with --ledger.",
-)
-@click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
-@click.option("--blobs", default="", help="Where the update files are: a folder or an fsspec URL.")
+@place_options
 @click.option(
     "--from-block",
     type=click.IntRange(0),
@@ -55,13 +48,11 @@ def bundle(
     hallmark bundle runs/demo -o demo.bundle
     hallmark audit --bundle demo.bundle --head 0x…
     """
-    if run is None and ledger and not blobs:
-        raise click.UsageError("--ledger without a folder needs --blobs: where the update files are")
     from trainer.bundle import export_bundle
     from trainer.chain_session import open_recorded_run
     from trainer.folder import RunFolder
 
-    where = make_target(run, rpc_url, ledger, blobs)
+    where = make_target(run, rpc_url, ledger, blobs, reads_files=True)
     with open_recorded_run(where) as recorded, notices.status("bundle") as line:
         summary = export_bundle(
             recorded.client.node,

@@ -11,7 +11,14 @@ import click
 from rich.markup import escape
 
 from cli.errors import ExitCode
-from cli.options import json_option, key_options, make_target, read_password, target_options
+from cli.options import (
+    json_option,
+    key_options,
+    make_target,
+    place_options,
+    read_password,
+    target_options,
+)
 from cli.output import columns, notices, results, short, write_json
 
 if TYPE_CHECKING:
@@ -82,14 +89,7 @@ def challenge(
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--rpc-url",
-    envvar="ETH_RPC_URL",
-    default="",
-    help="Node to ask instead of the run's own chain; the variable ETH_RPC_URL counts only with --ledger.",
-)
-@click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
-@click.option("--blobs", default="", help="Where update and trace files are: a folder or an fsspec URL.")
+@place_options
 @key_options("challenger")
 @click.option("--once", is_flag=True, help="Look at all rounds once and stop.")
 @dry_run_option
@@ -131,9 +131,7 @@ def challenger(
     hallmark challenger runs/rpc --interval-s 5
     hallmark challenger --rpc-url URL --ledger 0x… --blobs s3://bucket/run --keystore KEY.json --json
     """
-    if run is None and ledger and not blobs:
-        raise click.UsageError("--ledger without a folder needs --blobs: where the files are")
-    target = make_target(run, rpc_url, ledger, blobs)
+    target = make_target(run, rpc_url, ledger, blobs, reads_files=True)
     password = None if keystore is None or dry_run else read_password(password_file)
     while True:
         report = _one_pass(target, keystore, password, journal, dry_run=dry_run, is_patient=not once)

@@ -47,6 +47,27 @@ def read_password(path: Path | None) -> str:
     return os.environ.get("ETH_PASSWORD") or str(click.prompt("Password", hide_input=True, err=True))
 
 
+def place_options(command: F) -> F:
+    """Add the options that say where a run's chain and files are; the command gets all three."""
+    for add in (
+        click.option(
+            "--blobs", default="", help="Where update and trace files are: a folder or an fsspec URL."
+        ),
+        click.option(
+            "--ledger", default="", help="Address of the run's ContributionLedger, without a folder."
+        ),
+        click.option(
+            "--rpc-url",
+            envvar="ETH_RPC_URL",
+            default="",
+            help="Node to ask instead of the run's own chain; "
+            "the variable ETH_RPC_URL counts only with --ledger.",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
 def target_options(command: F) -> F:
     """Add the options that say which recorded run is meant; the command gets `target`."""
 
@@ -56,15 +77,7 @@ def target_options(command: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder of the run.  [default: the latest in runs/, unless --ledger is given]",
     )
-    @click.option(
-        "--rpc-url",
-        envvar="ETH_RPC_URL",
-        default="",
-        help="Node to ask instead of the run's own chain; "
-        "the variable ETH_RPC_URL counts only with --ledger.",
-    )
-    @click.option("--ledger", default="", help="Address of the run's ContributionLedger, without a folder.")
-    @click.option("--blobs", default="", help="Where the update files are: a folder or an fsspec URL.")
+    @place_options
     @wraps(command)
     def with_target(
         *arguments: Any, run_folder: Path | None, rpc_url: str, ledger: str, blobs: str, **options: Any
@@ -74,14 +87,19 @@ def target_options(command: F) -> F:
     return with_target  # type: ignore[return-value]
 
 
-def make_target(folder: Path | None, rpc_url: str, ledger: str, blobs: str) -> Any:
+def make_target(
+    folder: Path | None, rpc_url: str, ledger: str, blobs: str, *, reads_files: bool = False
+) -> Any:
     """Give the RunTarget that these options mean; without any, the latest run in runs/.
 
     Raises:
-        click.UsageError: They do not say which run, and there is none in runs/.
+        click.UsageError: They do not say which run, and there is none in runs/; or not where its files are,
+            and the command reads them.
     """
     from trainer.chain_session import RunTarget
 
+    if reads_files and folder is None and ledger and not blobs:
+        raise click.UsageError("--ledger without a folder needs --blobs: where the update files are")
     source = click.get_current_context().get_parameter_source("rpc_url")
     is_given = source == ParameterSource.COMMANDLINE
     if folder is None and not ledger:

@@ -19,6 +19,7 @@ from ledger.contribution import Contribution, Domain
 from ledger.errors import InputError
 from ledger.history import Commitment, RoundHistory
 from ledger.node import Node, NodeAnswerError, Sent
+from ledger.update import UpdateFacts
 
 MEMBER_BYTES = 40
 
@@ -138,6 +139,16 @@ class LedgerFacts:
     def full(self) -> int:
         """Bitmap with every member's bit set."""
         return (1 << len(self.members)) - 1
+
+    def update_facts(self, round_: int, index: int) -> UpdateFacts:
+        """Give what the header of a member's update must say in a round."""
+        return UpdateFacts(
+            run=self.run,
+            round=round_,
+            worker=bytes.fromhex(self.members[index].identity[2:]),
+            shape_digest=self.shape_digest,
+            length=self.length,
+        )
 
     def index_of(self, identity: str) -> int:
         """Give the cohort index of an identity.

@@ -318,8 +318,10 @@ class Node:
             RevertedError: The contract refused.
             NodeUnavailableError: The node did not answer, or did not mine in time.
         """
-        fields = {"to": function.address, "data": function._encode_transaction_data(), "value": value_wei}
-        return self._sent(self._transact(account, fields, function.fn_name, local_gas))
+        data = function._encode_transaction_data()
+        return self.send_data(
+            account, function.address, data, function.fn_name, local_gas=local_gas, value_wei=value_wei
+        )
 
     def send_data(
         self,

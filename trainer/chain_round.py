@@ -322,11 +322,4 @@ class ChainRound:
         return found.evidence
 
     def _facts(self, index: int) -> UpdateFacts:
-        facts = self._client.facts
-        return UpdateFacts(
-            run=facts.run,
-            round=self.number,
-            worker=bytes.fromhex(facts.members[index].identity[2:]),
-            shape_digest=facts.shape_digest,
-            length=facts.length,
-        )
+        return self._client.facts.update_facts(self.number, index)

@@ -16,7 +16,7 @@ from guard.settlement import decode_settlement
 from ledger import digests
 from ledger.blobs import BlobKind, BlobStore
 from ledger.challenges import Target, UpdateTree
-from ledger.client import LedgerClient, Member
+from ledger.client import LedgerClient, LedgerFacts, Member
 from ledger.deployment import NO_ADDRESS
 from ledger.history import RoundHistory, Verdicts
 from ledger.merkle import digest_tree_root
@@ -54,15 +54,22 @@ def scene(request: pytest.FixtureRequest) -> Scene:
 
 def client_of(scene: Scene) -> LedgerClient:
     """Give what an examiner asks a ledger for."""
-    facts = SimpleNamespace(
+    facts = LedgerFacts(
         domain=scene.facts.domain,
         run=scene.facts.run,
+        parameters=(),
         spec_digest=scene.facts.spec_digest,
+        members=tuple(Member(identity, identity) for identity in scene.facts.identities),
+        aggregator=NO_ADDRESS,
+        registry=NO_ADDRESS,
+        reputation=NO_ADDRESS,
+        data_requests=NO_ADDRESS,
         shape_digest=scene.facts.shape_digest,
         length=scene.facts.length,
-        members=tuple(Member(identity, identity) for identity in scene.facts.identities),
-        guard_index=scene.facts.guard,
-        data_requests=NO_ADDRESS,
+        challenge=NO_ADDRESS,
+        vault=NO_ADDRESS,
+        guardian=NO_ADDRESS,
+        initial_model=bytes(32),
     )
     functions = scene.ledger.functions
     client = SimpleNamespace(

@@ -12,15 +12,16 @@ from guard.settlement import Settlement
 from guard.signs import SeedSigns
 from guard.sketch import SEGMENT_ROWS, Engine
 from guard.trace import LEAF_BYTES
-from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobStoreFault, BlobTooLargeError
+from ledger.blobs import BlobStore, BlobStoreFault
 from ledger.client import LedgerFacts
 from ledger.deployment import NO_ADDRESS
 from ledger.errors import LedgerError
 from ledger.merkle import digest_tree_root
-from ledger.update import UpdateFacts, segment_count
+from ledger.update import segment_count
 from trainer.assay import Assay, assay
 from trainer.audit.challenges import EXPONENT, FALSE_SUMS, FALSE_TRACE, missing_challenge, status_challenge
 from trainer.audit.report import Findings, word
+from trainer.delivery import fetch_committed
 from trainer.errors import InputError
 from trainer.traces import expected_root, load_roots
 
@@ -199,23 +200,10 @@ class BytesAgain:
                     future.cancel()
 
     def _deliver(self, round_: int, index: int, root: bytes, signs: SeedSigns, *, is_kept: bool) -> Delivered:
-        facts = UpdateFacts(
-            run=self._facts.run,
-            round=round_,
-            worker=bytes.fromhex(self._facts.members[index].identity[2:]),
-            shape_digest=self._facts.shape_digest,
-            length=self._facts.length,
-        )
-        nothing = Assay(None, Status.UNAVAILABLE)
-        try:
-            # The assay computes the root in its own pass over the bytes; once is enough.
-            data = self._store.get(root, max_bytes=facts.size_bytes, root_of=lambda _: root)
-        except BlobMissingError:
-            return Delivered(nothing, None, "missing")
-        except BlobTooLargeError:
-            return Delivered(nothing, None, f"more than {facts.size_bytes} bytes")
-        except BlobCorruptError as error:
-            return Delivered(nothing, None, str(error))
+        facts = self._facts.update_facts(round_, index)
+        data, complaint = fetch_committed(self._store, root, facts.size_bytes)
+        if data is None:
+            return Delivered(Assay(None, Status.UNAVAILABLE), None, complaint)
         found = assay(data, facts, signs, committed_root=root, engine=self._engine, with_trace=True)
         if found.status == Status.UNAVAILABLE:
             other = f"{len(data)} bytes" if found.root is None else f"0x{found.root.hex()}"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from guard.gate import Reading, Status
 from guard.signs import SeedSigns
 from guard.trace import LEAF_BYTES, first_difference, state_before
-from ledger.blobs import BlobCorruptError, BlobMissingError, BlobStore, BlobStoreFault, BlobTooLargeError
+from ledger.blobs import BlobStore, BlobStoreFault
 from ledger.challenges import (
     BoundaryClaim,
     ClaimRefusedError,
@@ -29,9 +29,10 @@ from ledger.client import LedgerClient
 from ledger.deployment import NO_ADDRESS
 from ledger.errors import LedgerError
 from ledger.merkle import digest_tree_root, tree_depth
-from ledger.update import HEADER_BYTES, SEGMENT_VALUES, UpdateFacts, segment_count, update_root
+from ledger.update import HEADER_BYTES, SEGMENT_VALUES, segment_count, update_root
 from trainer.assay import Assay, assay
 from trainer.challenger.rounds import SettledRound, challenge_facts
+from trainer.delivery import fetch_committed
 from trainer.errors import InputError
 from trainer.traces import NO_TRACE, expected_root, load_leaves, load_roots
 
@@ -80,7 +81,10 @@ class Falsehood:
 
 @dataclass(frozen=True, slots=True)
 class _Delivered:
-    """What the store has under one committed root; no data if it does not have the committed bytes."""
+    """What the store has under one committed root; no data if it does not have the committed bytes.
+
+    A fault if and only if they are malformed.
+    """
 
     assay: Assay
     data: bytes | None = None
@@ -121,7 +125,7 @@ class Examiner:
         signs = SeedSigns(round_.verdicts.seed)
         posted_roots = self._posted_roots(round_, signs)
         for index in sorted(round_.roots, reverse=True) if only is None else [only]:
-            if self.on_chain(round_).overturned >> index & 1:
+            if self._client.overturned_of(round_.number) >> index & 1:
                 continue
             found = self._member(round_, index, signs, posted_roots, is_alone=only is not None)
             if found is not None:
@@ -154,8 +158,10 @@ class Examiner:
             return self._posted_malformed(round_, index, found)
         if found.data is None:
             return self._withheld(round_, index, found.complaint)
-        if found.assay.status != Status.COMMITTED:
-            return self._posted_sound(round_, index, found)
+        if found.fault is not None:
+            kind = f"malformed ({found.fault.kind.name.lower()})"
+            fault = MalformedClaim(self._target(round_, index), found.fault)
+            return self._shown(round_, index, Field.STATUS, kind, "sound", fault)
         reading = round_.posted.anchor if is_guard else round_.posted.workers[index].reading
         if reading is None:  # cannot be: a committed one has a reading
             return None
@@ -224,14 +230,6 @@ class Examiner:
         return self._shown(round_, index, Field.TRACE, expected, posted, claim, after)
 
     # Statuses
-
-    def _posted_sound(self, round_: SettledRound, index: int, found: _Delivered) -> Falsehood:
-        """Posted as sound, and is not."""
-        if found.fault is not None:
-            claim = MalformedClaim(self._target(round_, index), found.fault)
-            kind = f"malformed ({found.fault.kind.name.lower()})"
-            return self._shown(round_, index, Field.STATUS, kind, "sound", claim)
-        return self._withheld(round_, index, "a file with too few segments, or a tree of another depth")
 
     def _posted_malformed(self, round_: SettledRound, index: int, found: _Delivered) -> Falsehood | None:
         """Posted as malformed: false if the bytes are sound."""
@@ -372,24 +370,13 @@ class Examiner:
 
     def _deliver(self, round_: SettledRound, index: int, signs: SeedSigns) -> _Delivered:
         """Fetch the committed bytes and assay them; as many as a tree of the update's depth can hold."""
-        facts = UpdateFacts(
-            run=self.facts.run,
-            round=round_.number,
-            worker=bytes.fromhex(self.facts.identities[index][2:]),
-            shape_digest=self.facts.shape_digest,
-            length=self.facts.length,
-        )
+        facts = self._client.facts.update_facts(round_.number, index)
         root = round_.roots[index]
         most = HEADER_BYTES + SEGMENT_VALUES * (1 << tree_depth(self._segments))
         nothing = Assay(None, Status.UNAVAILABLE)
-        try:
-            data = self._store.get(root, max_bytes=most, root_of=lambda _: root)
-        except BlobMissingError:
-            return _Delivered(nothing, complaint="missing")
-        except BlobTooLargeError:
-            return _Delivered(nothing, complaint=f"more than {most} bytes")
-        except BlobCorruptError as error:
-            return _Delivered(nothing, complaint=str(error))
+        data, complaint = fetch_committed(self._store, root, most)
+        if data is None:
+            return _Delivered(nothing, complaint=complaint)
         found = assay(data, facts, signs, committed_root=root, with_trace=True)
         if found.status == Status.COMMITTED:
             return _Delivered(found, data)
