@@ -6,8 +6,9 @@ wherever a crash left it.
 
 from dataclasses import dataclass, replace
 
-from guard.gate import ABSENT, UNAVAILABLE, Status, WorkerEvidence
-from guard.settlement import Settlement, encode_settlement
+from guard.errors import QuorumError
+from guard.gate import ABSENT, UNAVAILABLE, Status, WorkerEvidence, bitmap
+from guard.settlement import Settlement, decode_settlement, encode_settlement
 from guard.signs import SeedSigns
 from guard.state import Decision, GateState
 from ledger import digests
@@ -15,10 +16,13 @@ from ledger.blobs import BlobStore, BlobStoreFault
 from ledger.calldata import SignedCommitment
 from ledger.client import LedgerClient, LedgerState, Stage
 from ledger.contribution import sign
+from ledger.deployment import NO_ADDRESS
 from ledger.errors import LedgerError
+from ledger.guard_votes import GuardVotes
 from ledger.history import RoundHistory, read_round
 from ledger.node import Sent
-from ledger.parties import Parties
+from ledger.parties import Parties, Party
+from ledger.stakes import VaultClient
 from ledger.update import UpdateFacts
 from trainer.assay import assay
 from trainer.config import RunConfig
@@ -26,11 +30,11 @@ from trainer.errors import TrainerError
 from trainer.fleet import RoundWork, WorkerUpdate
 from trainer.handin import update_file
 from trainer.reporting import TRANSACTIONS, Observer
-from trainer.settled import settled_facts
+from trainer.settled import draft_settlement, settled_facts
 from trainer.traces import RoundTraces, round_traces
 
 _VOID_REASONS = {
-    digests.VoidReason.NO_ANCHOR: "the guard handed in no anchor in time",
+    digests.VoidReason.NO_ANCHOR: "too few guards handed in an anchor in time",
     digests.VoidReason.SEED_MISSED: "the chain went on without it, and the block that its seed is made of "
     "is out of the contract's reach",
     digests.VoidReason.SETTLE_OVERDUE: "it was not settled in time",
@@ -44,13 +48,19 @@ class DisagreementError(TrainerError):
     code = "disagreement"
 
 
+class NoAnchorError(DisagreementError):
+    """Anchors of most guards, or of the only one, cannot be read: there is nothing to judge against."""
+
+    code = "no-anchor"
+
+
 @dataclass(frozen=True, slots=True)
 class Assayed:
-    """What the guard read of a round's committed files.
+    """What the guards read of a round's committed files.
 
     Attributes:
-        settlement: What it posts.
-        files: Bytes of the sound files by cohort index, the anchor's among them.
+        settlement: What one of them posts.
+        files: Bytes of the sound files by cohort index, the anchors' among them.
         traces: Their traces, which are in the blob store.
     """
 
@@ -156,45 +166,74 @@ class ChainRound:
             gate: State before the round; the median depends on who is banned.
 
         Returns:
-            What the guard posts, the bytes of the sound files, and their traces.
+            What is posted, the bytes of the sound files, and their traces.
 
         Raises:
-            DisagreementError: The guard's own anchor cannot be read back.
+            NoAnchorError: The anchors of most guards, or of the only one, cannot be read back.
             BlobStoreFault: Disk or network failed.
         """
-        roots = self._committed()
+        history = self.history()
+        roots = {c.index: c.update_root for c in history.commitments}
         signs = SeedSigns(seed)
         sound: dict[int, _Sound] = {}
-        workers = tuple(
-            self._assay_one(index, roots.get(index), signs, sound) for index in range(self._config.workers)
-        )
-        guard = self._client.facts.guard_index
-        anchor = self._assay_one(guard, roots.get(guard), signs, sound).reading
-        if anchor is None:
-            raise DisagreementError(
-                f"round {self.number}: the guard's own anchor cannot be read back from {self._store.url}",
-                hint="restore the blob store; without its anchor nothing can be judged",
-            )
-        traces = round_traces({index: one.leaves for index, one in sound.items()}, guard + 1)
+        facts = self._client.facts
+        evidence = [
+            self._assay_one(index, roots.get(index), signs, sound) for index in range(len(facts.members))
+        ]
+        traces = round_traces({index: one.leaves for index, one in sound.items()}, len(evidence))
+        try:
+            draft = draft_settlement(evidence[: facts.workers], evidence[facts.workers :], traces.root)
+        except QuorumError as error:
+            whose = "the guard's own anchor" if facts.guards == 1 else "the anchors of most guards"
+            raise NoAnchorError(
+                f"round {self.number}: {whose} cannot be read back from {self._store.url}: {error}",
+                hint="restore the blob store; without an anchor nothing can be judged",
+            ) from error
         traces.store(self._store)
-        draft = Settlement(anchor, 0, workers, traces.root)
-        settlement = replace(draft, median=gate.median(self._config.gate, draft))
+        median, poster = gate.median(self._config.gate, draft), self._poster(history, draft)
+        settlement = replace(draft, median=median, poster=poster)
         return Assayed(settlement, {index: one.data for index, one in sound.items()}, traces)
 
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.
 
+        Several guards vote first on whatever is posted as unavailable.
+
         Raises:
             DisagreementError: They differ.
         """
         if self._client.state().stage == Stage.SEALED:
-            payload = encode_settlement(settlement)
-            self.spend("settle", self._client.settle(self._parties.guard.signer, self.number, payload))
+            self._vote(settlement)
+            payload, poster = encode_settlement(settlement), self._parties.guards[settlement.poster]
+            self.spend("settle", self._client.settle(poster.signer, self.number, payload))
         if not self._are_lanes_ours(decision):
             raise DisagreementError(
                 f"round {self.number}: the contract's reputation lanes are not those that the guard computed",
                 hint="one of the writings of the gate is wrong; please report this",
             )
+
+    def give_up(self, why: NoAnchorError) -> Stage:
+        """Void a sealed round that cannot be judged, when its settle window is over.
+
+        Args:
+            why: What cannot be read.
+
+        Returns:
+            The stage afterwards.
+
+        Raises:
+            NoAnchorError: The round is settled already: whoever judged it could read what is missing here.
+        """
+        state = self._client.state()
+        if state.stage == Stage.SETTLED:
+            raise why
+        if state.stage == Stage.SEALED:
+            until = state.sealed_at + self._client.settle_window_s
+            self._observer.note(f"{why}; it is given up when its settle window is over, at {until}")
+            if not self._client.is_seed_missed(state):
+                self._client.node.wait_until(until + 1)
+            self.spend("settle", self._client.void_round(self._parties.operator, self.number))
+        return self._client.state().stage
 
     def standing(self, decision: Decision) -> tuple[int, Decision] | None:
         """Wait until the challenge window is over, and give what is left of the decision.
@@ -273,10 +312,10 @@ class ChainRound:
 
     def _files(self, work: RoundWork) -> dict[int, tuple[bytes, int]]:
         """Store every update; give root and tokens to commit to, by cohort index."""
-        guard = self._client.facts.guard_index
         updates = {update.worker: update for update in work.updates}
-        if work.anchor is not None:
-            updates[guard] = work.anchor
+        for number, index in enumerate(self._client.facts.guard_indices):
+            if (anchor := work.anchor_of(number)) is not None:
+                updates[index] = anchor
         roots = {index: self._stored(index, update) for index, update in updates.items()}
         return {
             index: (roots[index if update.copies is None else update.copies], update.tokens)
@@ -289,13 +328,60 @@ class ChainRound:
         return file.root
 
     def _signed(self, index: int, root: bytes, tokens: int, state: LedgerState) -> SignedCommitment:
-        is_guard = index == self._client.facts.guard_index
-        party = self._parties.guard if is_guard else self._parties.workers[index]
+        party = self._party(index)
         contribution = self._client.contribution(
             index, self.number, state.parent_model, root, tokens, state.commit_deadline
         )
         digest = contribution.digest(self._client.facts.domain)
         return SignedCommitment(root, tokens, sign(digest, bytes(party.signer.key)))
+
+    def _party(self, index: int) -> Party:
+        return (*self._parties.workers, *self._parties.guards)[index]
+
+    def _poster(self, history: RoundHistory, draft: Settlement) -> int:
+        """Give the number of the guard that posts: the first that is honest, here and bonded; if none is, the
+        first that is at least the rest. One that has posted stays the one.
+        """
+        facts = self._client.facts
+        if facts.guards == 1:
+            return 0
+        if history.verdicts is not None and history.seal is not None:
+            payload, presence = history.verdicts.payload, history.seal.presence
+            return decode_settlement(payload, presence, facts.workers, facts.guards).poster
+        vault = None if facts.vault == NO_ADDRESS else VaultClient(self._client.node, facts.vault)
+
+        def faults(number: int) -> tuple[bool, bool, bool, int]:
+            is_bonded = vault is None or self._is_bonded(vault, facts.guard_indices[number])
+            is_here = draft.guards[number].status == Status.COMMITTED
+            return not is_bonded, number in self._config.cheating_guards, not is_here, number
+
+        return min(range(facts.guards), key=faults)
+
+    def _is_bonded(self, vault: VaultClient, index: int) -> bool:
+        holder = self._client.facts.members[index].identity
+        return vault.stake_of(self._client.address, holder).bonded_wei >= vault.min_stake_wei
+
+    def _vote(self, settlement: Settlement) -> None:
+        """Let every guard say on the chain which updates it could not fetch, unless it has said so before."""
+        facts = self._client.facts
+        if facts.guards == 1 or facts.data_requests == NO_ADDRESS:
+            return
+        everybody = (*settlement.workers, *settlement.guards)
+        missing = bitmap([member.status == Status.UNAVAILABLE for member in everybody])
+        if not missing:
+            return
+        votes = GuardVotes(self._client.node, facts.data_requests)
+        for number, guard in enumerate(self._parties.guards):
+            said = bitmap(
+                [
+                    bool(missing >> index & 1)
+                    and bool(votes.votes_of(self._client.address, self.number, index) >> number & 1)
+                    for index in range(len(everybody))
+                ]
+            )
+            if missing & ~said:
+                sent = votes.vote(guard.signer, self._client.address, self.number, missing & ~said)
+                self.spend("settle", sent)
 
     def _assay_one(
         self, index: int, root: bytes | None, signs: SeedSigns, sound: dict[int, _Sound]

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
+from guard.committee import GUARDS_MAX
 from guard.errors import GuardError
 from guard.gate import GateParameters
 from trainer.attacks import attack_named
@@ -23,7 +24,8 @@ from trainer.worker import InnerConfig
 T = TypeVar("T")
 
 MAX_WORKERS = 255
-"""A cohort has at most 256 members, and the guard is one of them."""
+MAX_MEMBERS = 256
+"""A cohort has at most so many, and the guards are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,13 @@ class AttackConfig:
     Attributes:
         name: A name of trainer.attacks; "none": nobody.
         share: Share of the workers that cheats, in [0, 1); their number is rounded down.
+        guards: Number of guards that cheat, too, in [0, guards]: the last ones. Each hands in its anchor
+            negated.
     """
 
     name: str = "none"
     share: float = 0.4
+    guards: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,13 @@ class RunConfig:
 
     Attributes:
         task: A name of trainer.tasks, or "module:factory".
-        workers: Cohort size without the guard, in [1, 255].
+        workers: Cohort size without the guards, in [1, 255].
+        guards: Number of guards, odd, in [1, 15]; workers and guards together are at most 256. Workers are
+            measured against the majority of the guards' anchors.
         rounds: Rounds to run, >= 1; may be raised later to continue a run.
         seed: All randomness of the training follows from it; in [0, 2**63).
         split: "iid", "dirichlet_<alpha>" or "two_classes".
-        root_samples: Size of the guard's trusted set, >= 1, disjoint from everybody's data and from the test
+        root_samples: Size of each guard's trusted set, >= 1, disjoint from everybody's data and from the test
             set.
         out: The run folder.
         attack: Who cheats, and how.
@@ -81,6 +88,7 @@ class RunConfig:
 
     task: str = "digits_cnn"
     workers: int = 10
+    guards: int = 1
     rounds: int = 16
     seed: int = 0
     split: str = "iid"
@@ -94,11 +102,22 @@ class RunConfig:
     def __post_init__(self) -> None:
         _check_types(self, "")
         _require(1 <= self.workers <= MAX_WORKERS, "workers", f"must be in [1, {MAX_WORKERS}]")
+        _require(
+            1 <= self.guards <= GUARDS_MAX and self.guards % 2 == 1,
+            "guards",
+            f"must be odd and in [1, {GUARDS_MAX}]",
+        )
+        _require(
+            self.workers + self.guards <= MAX_MEMBERS,
+            "guards",
+            f"and workers together must be at most {MAX_MEMBERS}: {self.workers} + {self.guards}",
+        )
         _require(1 <= self.rounds < 1 << 31, "rounds", "must be at least 1")
         _require(0 <= self.seed < 1 << 63, "seed", "must be in [0, 2**63)")
         _require(self.root_samples >= 1, "root_samples", "must be at least 1")
         _require(bool(self.out), "out", "must name a folder")
         _require(0 <= self.attack.share < 1, "attack.share", "must be in [0, 1)")
+        _require(0 <= self.attack.guards <= self.guards, "attack.guards", f"must be in [0, {self.guards}]")
         _require(self.inner.steps >= 1, "inner.steps", "must be at least 1")
         _require(self.inner.batch_size >= 1, "inner.batch_size", "must be at least 1")
         _require(self.inner.lr > 0, "inner.lr", "must be above 0")
@@ -121,9 +140,23 @@ class RunConfig:
         return tuple(range(self.workers - count, self.workers))
 
     @property
+    def cheating_guards(self) -> tuple[int, ...]:
+        """Numbers of the guards that cheat: the last `attack.guards` ones."""
+        return tuple(range(self.guards - self.attack.guards, self.guards))
+
+    @property
     def train_digest(self) -> str:
-        """sha256, in hex, of all that determines the training; not of `rounds`, `out` and `chain`."""
+        """sha256, in hex, of all that determines the training; not of `rounds`, `out` and `chain`.
+
+        What says that there is one honest guard is left out, so that runs of before there were several keep
+        their digest.
+        """
         facts = {k: v for k, v in _facts(self).items() if k not in ("rounds", "out", "chain")}
+        attack = facts["attack"]
+        if isinstance(attack, dict) and not self.attack.guards:
+            del attack["guards"]
+        if self.guards == 1:
+            del facts["guards"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:

@@ -1,4 +1,4 @@
-"""All trainers of a run in one process: honest workers, cheating workers, and the guard's anchor."""
+"""All trainers of a run in one process: honest workers, cheating workers, and the guards' anchors."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -21,10 +21,12 @@ from trainer.config import RunConfig
 from trainer.errors import CheckpointError, NumericError
 from trainer.quantise import Quantised, quantise
 from trainer.randomness import derive_seed, numpy_generator, torch_generator
-from trainer.tasks import ROOT, Metric, PoisonTest, Task, TaskSetup, load_task
+from trainer.tasks import ROOT, Metric, PoisonTest, Task, TaskSetup, load_task, root_of
 from trainer.worker import FlatModel, FloatArray, ParameterShapes, Worker, evaluate, single_thread
 
 PROBE_SAMPLES = 128
+NEGATED = "negated_anchor"
+"""Name of what a cheating guard does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class WorkerUpdate:
     """What one trainer hands in.
 
     Attributes:
-        worker: Index in the cohort; ROOT for the guard's anchor.
+        worker: Index in the cohort; root_of(k) for the anchor of guard k.
         values: int8 [d].
         exponent: In [-64, 63].
         tokens: What the contribution claims to have trained on; for statistics only.
@@ -55,11 +57,21 @@ class RoundWork:
 
     Attributes:
         updates: In cohort order; a worker whose training diverged is not in it (it is absent from the round).
-        anchor: The guard's; None in a fleet without a guard.
+        anchors: The guards', in their order; one whose training diverged is not in it. Empty in a fleet
+            without guards.
     """
 
     updates: tuple[WorkerUpdate, ...]
-    anchor: WorkerUpdate | None
+    anchors: tuple[WorkerUpdate, ...] = ()
+
+    @property
+    def anchor(self) -> WorkerUpdate | None:
+        """The anchor of guard 0, for rules that know one guard; None if it has none."""
+        return self.anchor_of(0)
+
+    def anchor_of(self, guard: int) -> WorkerUpdate | None:
+        """Give the anchor of a guard by its number; None if it has none."""
+        return next((anchor for anchor in self.anchors if anchor.worker == root_of(guard)), None)
 
 
 class Fleet:
@@ -78,7 +90,8 @@ class Fleet:
     def __init__(self, config: RunConfig, *, with_attackers: bool = True, with_guard: bool = True) -> None:
         self.config = config
         self.task: Task = load_task(
-            config.task, TaskSetup(config.workers, config.split, config.root_samples, config.seed)
+            config.task,
+            TaskSetup(config.workers, config.split, config.root_samples, config.seed, config.guards),
         )
         self._model = FlatModel(self.task.build_model(derive_seed("model", config.seed)))
         self.shapes: ParameterShapes = self._model.shapes
@@ -90,7 +103,8 @@ class Fleet:
         poison = self._attack.poisons if self._attack else None
         self._honest = [self._trainer(i) for i in range(config.workers) if i not in malicious]
         self._cheats = [self._trainer(i, poison) for i in malicious] if self._attack else []
-        self._guard = [self._trainer(ROOT)] if with_guard else []
+        self._guards = [self._trainer(root_of(k)) for k in range(config.guards)] if with_guard else []
+        self._cheating_guards = {root_of(k) for k in config.cheating_guards} if with_attackers else set()
         self._residuals: dict[int, FloatArray] = {}
         self._memories: dict[int, dict[str, FloatArray]] = {worker.owner: {} for worker in self._cheats}
 
@@ -112,7 +126,7 @@ class Fleet:
             projection: The fixed public projection of the defence, if it has one.
 
         Returns:
-            The updates in cohort order, and the anchor.
+            The updates in cohort order, and the anchors.
         """
         honest = self._train(self._honest, round_number, theta)
         done = {owner: self._honest_update(owner, gradient) for owner, gradient in honest.items()}
@@ -132,11 +146,15 @@ class Fleet:
                     projection=projection,
                 )
                 done[owner] = self._forged_update(self._attack, context, done)
-        for owner, gradient in self._train(self._guard, round_number, theta).items():
-            done[owner] = self._honest_update(owner, gradient)
-        anchor = done.pop(ROOT, None)
+        anchors = [
+            self._anchor(owner, gradient)
+            for owner, gradient in self._train(self._guards, round_number, theta).items()
+        ]
         present = [done[owner] for owner in sorted(done)]
-        return RoundWork(tuple(update for update in present if update is not None), anchor)
+        return RoundWork(
+            tuple(update for update in present if update is not None),
+            tuple(anchor for anchor in anchors if anchor is not None),
+        )
 
     def root_loss(self, round_number: int) -> Callable[[FloatArray], float]:
         """Give the loss probe of a round: from parameters, float32 [d], to their loss on trusted samples.
@@ -173,7 +191,7 @@ class Fleet:
         """Give everything that the trainers remember, as a flat dict of tensors.
 
         Names: `inner.<owner>.<exp_avg | exp_avg_sq | step>`, `residual.<owner>`, `memory.<owner>.<name>`; the
-        owner is a worker's index or -1 for the guard.
+        owner is a worker's index, or -1, -2, ... for the guards.
         """
         state: dict[str, torch.Tensor] = {}
         for trainer in self._trainers():
@@ -216,7 +234,7 @@ class Fleet:
         return Worker(self.task, self._model, self.config.inner, owner, self.config.seed, poison)
 
     def _trainers(self) -> list[Worker]:
-        return [*self._honest, *self._cheats, *self._guard]
+        return [*self._honest, *self._cheats, *self._guards]
 
     @property
     def _tokens(self) -> int:
@@ -244,6 +262,13 @@ class Fleet:
             return None
         self._residuals[owner] = done.residual
         return WorkerUpdate(owner, done.values, done.exponent, self._tokens)
+
+    def _anchor(self, owner: int, gradient: FloatArray) -> WorkerUpdate | None:
+        """Quantise a guard's update; a cheating guard hands in the opposite of it."""
+        update = self._honest_update(owner, gradient)
+        if update is None or owner not in self._cheating_guards:
+            return update
+        return replace(update, values=-update.values, attack=NEGATED)
 
     def _forged_update(
         self, attack: Attack, context: AttackContext, done: Mapping[int, WorkerUpdate | None]

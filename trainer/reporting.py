@@ -13,6 +13,46 @@ TRANSACTIONS = ("commit", "seal", "settle", "finalize")
 
 
 @dataclass(frozen=True, slots=True)
+class GuardsReport:
+    """Several guards in one round.
+
+    Attributes:
+        statuses: Per guard, of its anchor.
+        scores: Per guard, agreement of its word with the majority's; None unless committed.
+        merged: Number of the guard whose update was merged as the anchor; None if nothing was merged.
+        poster: Number of the guard that posted for all; None for a round that nobody settled.
+    """
+
+    statuses: tuple[Status, ...]
+    scores: tuple[int | None, ...]
+    merged: int | None
+    poster: int | None
+
+    def as_json(self) -> dict[str, object]:
+        """Give its part of a line of metrics.jsonl."""
+        return {
+            "statuses": [status.name.lower() for status in self.statuses],
+            "scores": list(self.scores),
+            "merged": self.merged,
+            "poster": self.poster,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "GuardsReport":
+        """Read what `as_json` gave.
+
+        Raises:
+            KeyError, TypeError: It is something else; fault of the caller.
+        """
+        return cls(
+            statuses=tuple(Status[name.upper()] for name in content["statuses"]),
+            scores=tuple(content["scores"]),
+            merged=content["merged"],
+            poster=content["poster"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RoundReport:
     """One finished round.
 
@@ -29,8 +69,10 @@ class RoundReport:
         yardstick: Yardstick word after the round.
         model_root: Root of the model after the round, 32 bytes.
         seed: The round's seed, 32 bytes; empty for a void round.
-        gas: Gas by transaction, keys TRANSACTIONS; 0 for what an earlier process sent before a crash.
+        gas: Gas by transaction, keys TRANSACTIONS; 0 for what an earlier process sent before a crash. Guards'
+            votes count as settle.
         seconds: Wall time by phase, keys PHASES, of the process that finished the round.
+        guards: With several guards, what became of them; None with one.
     """
 
     round_number: int
@@ -47,10 +89,11 @@ class RoundReport:
     seed: bytes
     gas: dict[str, int]
     seconds: dict[str, float]
+    guards: GuardsReport | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Give the line of metrics.jsonl."""
-        return {
+        """Give the line of metrics.jsonl; what is about several guards is in it only where there are."""
+        line = {
             "round": self.round_number,
             "metric": None if self.metric is None else {"name": self.metric.name, "value": self.metric.value},
             "statuses": [status.name.lower() for status in self.statuses],
@@ -66,6 +109,7 @@ class RoundReport:
             "gas": self.gas,
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
+        return line if self.guards is None else {**line, "guards": self.guards.as_json()}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> "RoundReport":
@@ -91,6 +135,7 @@ class RoundReport:
                 seed=bytes.fromhex(line["seed"][2:]),
                 gas=dict(line["gas"]),
                 seconds=dict(line["seconds"]),
+                guards=GuardsReport.from_json(line["guards"]) if "guards" in line else None,
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"not a line of metrics.jsonl: {error!r}") from error

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from eth_utils import keccak
 
-from guard.gate import Status, WorkerEvidence
+from guard.gate import Status
 from guard.lanes import unpack_lanes
-from guard.settlement import decode_settlement
+from guard.settlement import Settlement, decode_settlement
 from guard.state import Decision, GateState
 from ledger.blobs import BlobKind, BlobStore
 from ledger.client import LedgerClient, Stage
@@ -25,7 +25,7 @@ from ledger.node import Node
 from ledger.parties import local_operator, local_parties
 from ledger.reverts import RevertedError
 from ledger.update import Model, UpdateView, encode_model, model_root, shape_digest
-from trainer.chain_round import Assayed, ChainRound, DisagreementError
+from trainer.chain_round import Assayed, ChainRound, DisagreementError, NoAnchorError
 from trainer.chain_session import open_node
 from trainer.checkpoint import VOID, Checkpoint, load_latest, load_round, save_checkpoint
 from trainer.config import RunConfig, load_config
@@ -33,7 +33,7 @@ from trainer.errors import CheckpointError, ConfigError, PausedError, TaintedErr
 from trainer.fleet import Fleet
 from trainer.folder import RunFolder
 from trainer.merge import Weighted, merge
-from trainer.reporting import PHASES, Observer, RoundReport
+from trainer.reporting import PHASES, GuardsReport, Observer, RoundReport
 from trainer.tasks import Metric
 from trainer.worker import FloatArray
 
@@ -90,7 +90,7 @@ def _is_standing(checkpoint: Checkpoint, rounds: list[RoundHistory]) -> bool:
 
 
 class LedgerRun:
-    """One run in one process: operator, guard, aggregator and all workers."""
+    """One run in one process: operator, guards, aggregator and all workers."""
 
     def __init__(self, config: RunConfig, folder: RunFolder, node: Node, observer: Observer) -> None:
         """Open a run: deploy what is not deployed, take up the last checkpoint.
@@ -103,7 +103,7 @@ class LedgerRun:
         self._config = config
         self._folder = folder
         self._observer = observer
-        self._parties = local_parties(config.workers)
+        self._parties = local_parties(config.workers, config.guards)
         self._fleet = Fleet(config)
         self._shape = shape_digest(self._fleet.shapes)
         self._store = BlobStore(config.chain.blobs or str(folder.blobs))
@@ -121,7 +121,7 @@ class LedgerRun:
         self._store.put(self._root, initial, BlobKind.MODEL)
         self._client = LedgerClient(node, self._deploy(node))
         self._check_ledger()
-        self._gate = GateState.start(config.workers)
+        self._gate = GateState.start(config.workers, config.guards)
         self._resume()
 
     def play(self) -> list[RoundReport]:
@@ -140,6 +140,7 @@ class LedgerRun:
             journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
         deployer = Deployer(node, self._parties.operator, journal)
         has_challenge = self._config.chain.challenges and not deployer.has_ledger
+        has_votes = self._config.guards > 1 and not deployer.has_ledger
         facts = RunFacts(
             run=self._run_id,
             initial_model=self._root,
@@ -147,6 +148,7 @@ class LedgerRun:
             length=len(self._theta),
             commit_window_s=COMMIT_WINDOW_S,
             challenge=deployer.challenge() if has_challenge else NO_ADDRESS,
+            data_requests=deployer.guard_votes() if has_votes else NO_ADDRESS,
         )
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
 
@@ -269,18 +271,20 @@ class LedgerRun:
         current = self._chain_round(history.round)
         if decision is None or history.verdicts is None:
             return self._void_report(current, seconds)
-        workers = decision.evidence.workers
         metric = self._fleet.evaluate(self._theta)
-        return self._report(current, metric, workers, decision, history.verdicts.seed, seconds)
+        settlement = self._posted(history)
+        return self._report(current, metric, settlement, decision, history.verdicts.seed, seconds)
 
     def _decision(self, history: RoundHistory) -> Decision:
         """Judge a settled round again from what was posted."""
+        decision = self._gate.decide(self._config.gate, history.round, self._posted(history))
+        return decision.without(self._config.gate, history.overturned_in_time)
+
+    def _posted(self, history: RoundHistory) -> Settlement:
         if history.seal is None or history.verdicts is None:
             raise DisagreementError(f"round {history.round} should be settled, and is not")
-        presence = history.seal.presence
-        settlement = decode_settlement(history.verdicts.payload, presence, self._config.workers)
-        decision = self._gate.decide(self._config.gate, history.round, settlement)
-        return decision.without(self._config.gate, history.overturned_in_time)
+        payload, presence = history.verdicts.payload, history.seal.presence
+        return decode_settlement(payload, presence, self._config.workers, self._config.guards)
 
     def _chain_round(self, number: int) -> ChainRound:
         return ChainRound(
@@ -306,7 +310,10 @@ class LedgerRun:
                 return self._void(current, seconds)
             seed = current.seed()
         with self._phase(seconds, number, "guard"):
-            assayed = current.assay(seed, self._gate)
+            assayed = self._assay(current, seed)
+        if assayed is None:
+            return self._void(current, seconds)
+        with self._phase(seconds, number, "guard"):
             decision = self._gate.decide(self._config.gate, number, assayed.settlement)
         with self._phase(seconds, number, "ledger"):
             current.settle(assayed.settlement, decision)
@@ -316,7 +323,17 @@ class LedgerRun:
         decision = standing
         with self._phase(seconds, number, "evaluation"):
             metric = self._fleet.evaluate(self._theta)
-        return self._report(current, metric, assayed.settlement.workers, decision, seed, seconds)
+        return self._report(current, metric, assayed.settlement, decision, seed, seconds)
+
+    def _assay(self, current: ChainRound, seed: bytes) -> Assayed | None:
+        """Read the round's files; None if too few of several guards have an anchor, and it became void."""
+        try:
+            return current.assay(seed, self._gate)
+        except NoAnchorError as error:
+            if self._config.guards == 1:
+                raise  # it is this process's own, and only its store has to be restored
+            current.give_up(error)
+            return None
 
     def _conclude(
         self,
@@ -384,8 +401,9 @@ class LedgerRun:
             if (reading := settlement.workers[index].reading) is not None
         ]
         if weights.anchor:
-            anchor = UpdateView(assayed.files[self._client.facts.guard_index])
-            terms.append(Weighted(anchor.values, settlement.anchor.exponent, weights.anchor))
+            merged = self._client.facts.guard_indices[decision.evidence.merged_guard]
+            exponent = decision.evidence.merged_reading.exponent
+            terms.append(Weighted(UpdateView(assayed.files[merged]).values, exponent, weights.anchor))
         self._theta, self._momentum = merge(
             self._theta,
             self._momentum,
@@ -453,13 +471,18 @@ class LedgerRun:
             seed=b"",
             gas=current.gas,
             seconds=seconds,
+            guards=self._absent_guards(),
         )
+
+    def _absent_guards(self) -> GuardsReport | None:
+        count = self._config.guards
+        return GuardsReport((Status.ABSENT,) * count, (None,) * count, None, None) if count > 1 else None
 
     def _report(
         self,
         current: ChainRound,
         metric: Metric,
-        workers: tuple[WorkerEvidence, ...],
+        settlement: Settlement,
         decision: Decision,
         seed: bytes,
         seconds: dict[str, float],
@@ -470,7 +493,7 @@ class LedgerRun:
         return RoundReport(
             round_number=current.number,
             metric=metric,
-            statuses=tuple(worker.status for worker in workers),
+            statuses=tuple(worker.status for worker in settlement.workers),
             approved=tuple(index in decision.weights.indices for index in range(count)),
             banned=tuple(llr >= self._config.gate.ban_from for llr in llrs),
             scores=decision.verdict.scores,
@@ -482,6 +505,7 @@ class LedgerRun:
             seed=seed,
             gas=current.gas,
             seconds=seconds,
+            guards=_guards_report(settlement, decision),
         )
 
     def _current_root(self) -> bytes:
@@ -495,3 +519,14 @@ class LedgerRun:
             yield
         finally:
             seconds[name] += time.perf_counter() - start
+
+
+def _guards_report(settlement: Settlement, decision: Decision) -> GuardsReport | None:
+    if not settlement.guards:
+        return None
+    return GuardsReport(
+        statuses=tuple(guard.status for guard in settlement.guards),
+        scores=decision.verdict.guard_scores,
+        merged=decision.evidence.merged_guard if decision.weights.anchor else None,
+        poster=settlement.poster,
+    )

@@ -1,7 +1,30 @@
-"""What a settled record covers, from what was posted and what follows from it."""
+"""A round's settlement: what is posted for it, and what its record covers."""
 
+from collections.abc import Sequence
+
+from guard.committee import committee_reading
+from guard.evidence import WorkerEvidence
+from guard.settlement import Settlement
 from guard.state import Decision
 from ledger import digests
+
+
+def draft_settlement(
+    workers: Sequence[WorkerEvidence], guards: Sequence[WorkerEvidence], trace_root: bytes = bytes(32)
+) -> Settlement:
+    """Give what is to be posted for a round, but for median and poster, which are 0.
+
+    Args:
+        workers: All workers, in cohort order.
+        guards: All guards, in cohort order, also if there is only one.
+        trace_root: The round's trace root, 32 bytes.
+
+    Raises:
+        QuorumError: Fewer guards have a reading than make a majority; fault of who did not deliver.
+    """
+    everybody = tuple(guards)
+    listed = everybody if len(everybody) > 1 else ()
+    return Settlement(committee_reading(everybody), 0, tuple(workers), trace_root, guards=listed)
 
 
 def settled_facts(presence: int, seed: bytes, payload: bytes, decision: Decision) -> digests.Settlement:

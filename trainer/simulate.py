@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from guard.gate import Status
+from guard.lanes import Lane
 from guard.weights import MergeWeights
 from trainer.attacks import PublicRecord
 from trainer.config import RunConfig
@@ -50,6 +51,10 @@ class SimulatedRound:
         scores: Per worker: SCS, None unless committed under a gate that publishes scores.
         llrs: Per worker: evidence after the round, in 1/1024 nat; 0 without a gate.
         yardstick: The yardstick word after the round; 0 without a gate.
+        guard_scores: Of each of several guards its score against their majority, None without a sound anchor.
+        guard_lanes: Of each of several guards its lane after the round; `refused` counts the rounds in which
+            it was outvoted, or its anchor could not be read.
+        merged_guard: Number of the guard whose update was merged as the anchor.
     """
 
     round_number: int
@@ -60,6 +65,9 @@ class SimulatedRound:
     scores: tuple[int | None, ...]
     llrs: tuple[int, ...]
     yardstick: int
+    guard_scores: tuple[int | None, ...] = ()
+    guard_lanes: tuple[Lane, ...] = ()
+    merged_guard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +138,11 @@ def simulate(
     Raises:
         TaskError: The task cannot be set up.
         ConfigError: There is no such defence.
-        NumericError: The guard's own training diverged.
+        NumericError: The guard's own training diverged, or that of most guards.
     """
     policy_type = defence_named(defence)
     fleet = Fleet(config, with_attackers=policy_type.sees_attackers, with_guard=policy_type.uses_root)
-    policy = policy_type(PolicySetup(config.workers, len(fleet.theta), config.gate))
+    policy = policy_type(PolicySetup(config.workers, len(fleet.theta), config.gate, config.guards))
     theta, momentum = fleet.theta, np.zeros_like(fleet.theta)
     rounds: list[SimulatedRound] = []
     record: PublicRecord | None = None
@@ -160,12 +168,13 @@ def challenge_seed(run_seed: int, round_number: int) -> bytes:
     return hashlib.sha256(f"hallmark.simulated-challenge\n{run_seed}\n{round_number}".encode()).digest()
 
 
-def merge_terms(work: RoundWork, weights: MergeWeights) -> list[Weighted]:
+def merge_terms(work: RoundWork, weights: MergeWeights, guard: int = 0) -> list[Weighted]:
     """Give the terms of merge(): the approved updates in cohort order, then the anchor if it has a weight.
 
     Args:
         work: The round's updates.
         weights: Whom to merge, with which weight.
+        guard: Number of the guard whose update is merged as the anchor.
 
     Returns:
         Nothing if nothing was approved.
@@ -175,8 +184,9 @@ def merge_terms(work: RoundWork, weights: MergeWeights) -> list[Weighted]:
         Weighted(by_worker[index].values, by_worker[index].exponent, weight)
         for index, weight in zip(weights.indices, weights.weights, strict=True)
     ]
-    if terms and work.anchor is not None and weights.anchor:
-        terms.append(Weighted(work.anchor.values, work.anchor.exponent, weights.anchor))
+    anchor = work.anchor_of(guard)
+    if terms and anchor is not None and weights.anchor:
+        terms.append(Weighted(anchor.values, anchor.exponent, weights.anchor))
     return terms
 
 
@@ -204,7 +214,7 @@ def _outer_step(
     """Take the outer step: the exact merge for integer weights, the same arithmetic for any other step."""
     micro = config.gate.outer_lr_micro, config.gate.outer_momentum_micro
     if isinstance(ruling.step, MergeWeights):
-        terms = merge_terms(work, ruling.step)
+        terms = merge_terms(work, ruling.step, ruling.merged_guard)
         return merge(theta, momentum, terms, outer_lr_micro=micro[0], outer_momentum_micro=micro[1])
     if ruling.step is None:
         return theta, momentum
@@ -236,4 +246,7 @@ def _record(
         scores=tuple(ruling.scores.get(i) for i in range(workers)),
         llrs=tuple(ruling.llrs.get(i, 0) for i in range(workers)),
         yardstick=ruling.yardstick,
+        guard_scores=ruling.guard_scores,
+        guard_lanes=ruling.guard_lanes,
+        merged_guard=ruling.merged_guard,
     )

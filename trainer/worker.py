@@ -97,7 +97,7 @@ class FlatModel:
 
 
 class Worker:
-    """An honest trainer: a worker of the cohort, or (owner ROOT) the guard making its anchor.
+    """An honest trainer: a worker of the cohort, or (owner root_of(k)) guard k making its anchor.
 
     The inner optimiser's state belongs to the worker, stays with it over the rounds and is never averaged.
 

@@ -20,7 +20,7 @@ def make_eventful(patch: pytest.MonkeyPatch) -> None:
         if number == ABSENT_ROUND:
             return replace(work, updates=tuple(u for u in work.updates if u.worker != 1))
         if number == VOID_ROUND:
-            return replace(work, anchor=None)
+            return replace(work, anchors=())
         if number == EMPTY_ROUND:
             zeros = (replace(u, values=np.zeros_like(u.values)) for u in work.updates)
             return replace(work, updates=tuple(zeros))

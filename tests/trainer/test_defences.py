@@ -44,7 +44,7 @@ def view(updates: NDArray[np.float32], **changes: object) -> RoundView:
         "anchor": updates[0],
         "theta": np.zeros(updates.shape[1], np.float32),
         "root_loss": lambda theta: float(np.sum((theta + updates[0]) ** 2)),
-        "work": RoundWork((), None),
+        "work": RoundWork(()),
     }
     return RoundView(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guard.gate import GateParameters
+from guard.lanes import Lane
 from guard.weights import MergeWeights
 from trainer.errors import NumericError
 from trainer.fleet import RoundWork
@@ -32,14 +33,16 @@ class PolicySetup:
     """What a policy knows before the first round.
 
     Attributes:
-        workers: Cohort size without the guard.
+        workers: Cohort size without the guards.
         length: Number of parameters d.
         gate: The run's constants.
+        guards: Number of guards.
     """
 
     workers: int
     length: int
     gate: GateParameters
+    guards: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,9 @@ class RoundView:
         seed: The challenge, 32 bytes, drawn after all commitments.
         indices: Cohort indices of those who handed in a well-formed update, ascending.
         updates: Their updates, float32 [n, d]: a step is `theta - lr * update`.
-        anchor: The guard's own update from its trusted samples, float32 [d]; None if the policy has no use
-            for it (`uses_root`).
+        anchor: The own update of the guard, of several the first one, from its trusted samples, float32 [d];
+            None if the policy has no use for it (`uses_root`), or this guard's training diverged. Rules of
+            others know one guard; ours reads all anchors from `work`.
         theta: The model everybody started from, float32 [d].
         root_loss: Loss of parameters on trusted samples of this round.
         work: The same updates as bytes, with those that are malformed.
@@ -90,6 +94,9 @@ class Ruling:
         scores: Cohort index -> published score, if the policy publishes any.
         llrs: Cohort index -> published evidence, in 1/1024 nat.
         yardstick: Published yardstick word, 0 if there is none.
+        guard_scores: Of each of several guards its score against their majority, None without a sound anchor.
+        guard_lanes: Of each of several guards what is kept of it after the round.
+        merged_guard: Number of the guard whose update is merged as the anchor.
     """
 
     step: FloatArray | MergeWeights | None
@@ -98,6 +105,9 @@ class Ruling:
     scores: Mapping[int, int] = field(default_factory=dict)
     llrs: Mapping[int, int] = field(default_factory=dict)
     yardstick: int = 0
+    guard_scores: tuple[int | None, ...] = ()
+    guard_lanes: tuple[Lane, ...] = ()
+    merged_guard: int = 0
 
 
 class GatePolicy:

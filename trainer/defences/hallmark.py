@@ -7,36 +7,43 @@ from dataclasses import replace
 
 import numpy as np
 
+from guard.errors import QuorumError
 from guard.gate import ABSENT, MALFORMED, Reading, Status, WorkerEvidence
-from guard.settlement import Settlement
 from guard.signs import ROW_VALUES, SeedSigns
 from guard.sketch import Sketch
 from guard.state import GateState
 from trainer.defences.base import GatePolicy, PolicySetup, RoundView, Ruling
 from trainer.errors import NumericError
 from trainer.fleet import WorkerUpdate
+from trainer.settled import draft_settlement
 
 
 class Hallmark(GatePolicy):
-    """Words under the round's seed, verdicts and weights of guard/; the anchor has its share."""
+    """Words under the round's seed, verdicts and weights of guard/; an anchor has its share.
+
+    With several guards the updates are measured against the majority of the anchors' words.
+    """
 
     name = "hallmark"
     uses_root = True
 
     def __init__(self, setup: PolicySetup) -> None:
         super().__init__(setup)
-        self._state = GateState.start(setup.workers)
+        self._state = GateState.start(setup.workers, setup.guards)
 
     def rule(self, view: RoundView) -> Ruling:
         """Read every update, judge, weigh."""
         parameters, signs = self.setup.gate, SeedSigns(view.seed)
-        anchor = None if view.work.anchor is None else read_update(view.work.anchor, signs).reading
-        if anchor is None:
-            raise NumericError(f"the guard has no anchor in round {view.round_number}: its training diverged")
+        anchors = [view.work.anchor_of(k) for k in range(self.setup.guards)]
+        guards = [ABSENT if anchor is None else read_update(anchor, signs) for anchor in anchors]
         cohort = [ABSENT] * self.setup.workers
         for update in view.work.updates:
             cohort[update.worker] = read_update(update, signs)
-        draft = Settlement(anchor, 0, tuple(cohort))
+        try:
+            draft = draft_settlement(cohort, guards)
+        except QuorumError as error:
+            whose = "the guard has no anchor" if self.setup.guards == 1 else f"too few guards have one ({error})"
+            raise NumericError(f"{whose} in round {view.round_number}: training diverged") from error
         settlement = replace(draft, median=self._state.median(parameters, draft))
         decision = self._state.decide(parameters, view.round_number, settlement)
         self._state = decision.after
@@ -48,6 +55,9 @@ class Hallmark(GatePolicy):
             scores={i: s for i, s in enumerate(decision.verdict.scores) if s is not None},
             llrs={i: lane.llr for i, lane in lanes.items()},
             yardstick=decision.verdict.yardstick,
+            guard_scores=decision.verdict.guard_scores,
+            guard_lanes=decision.verdict.guard_lanes if self.setup.guards > 1 else (),
+            merged_guard=decision.evidence.merged_guard,
         )
 
 

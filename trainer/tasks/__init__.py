@@ -2,13 +2,26 @@
 
 from typing import cast
 
+import torch
+
 from trainer.errors import TaskError
 from trainer.plugins import PluginError, find
-from trainer.tasks.base import ROOT, Batch, Metric, PoisonTest, Task, TaskFactory, TaskSetup
+from trainer.tasks.base import ROOT, Batch, Metric, PoisonTest, Task, TaskFactory, TaskSetup, root_of
 from trainer.tasks.byte_lm import ByteLm
 from trainer.tasks.digits import DigitsCnn, DigitsMlp, DigitsMlpBiasedRoot
 
-__all__ = ["ROOT", "TASKS", "Batch", "Metric", "PoisonTest", "Task", "TaskFactory", "TaskSetup", "load_task"]
+__all__ = [
+    "ROOT",
+    "TASKS",
+    "Batch",
+    "Metric",
+    "PoisonTest",
+    "Task",
+    "TaskFactory",
+    "TaskSetup",
+    "load_task",
+    "root_of",
+]
 
 TASKS: dict[str, TaskFactory] = {
     "byte_lm": ByteLm,
@@ -30,9 +43,19 @@ def load_task(name: str, setup: TaskSetup) -> Task:
         The task.
 
     Raises:
-        TaskError: No such task, module or factory, or the task cannot be set up like this.
+        TaskError: No such task, module or factory, or the task cannot be set up like this, for instance
+            because it has trusted samples for one guard only.
     """
-    return task_factory(name)(setup)
+    task = task_factory(name)(setup)
+    for guard in range(1, setup.guards):
+        try:
+            task.sample(root_of(guard), 1, torch.Generator().manual_seed(0))
+        except (LookupError, ValueError) as error:
+            raise TaskError(
+                f"the task {name} has no trusted samples for guard {guard} (owner {root_of(guard)}): {error!r}",
+                hint="divide as many disjoint sets as setup.guards says (docs/tasks.md), or run with one guard",
+            ) from error
+    return task
 
 
 def task_factory(name: str) -> TaskFactory:

@@ -11,6 +11,11 @@ ROOT = -1
 """The owner of the guard's trusted samples, beside the workers 0, 1, ..."""
 
 
+def root_of(guard: int) -> int:
+    """Give the owner of a guard's trusted samples: ROOT for guard 0, then ROOT - 1, ROOT - 2, ..."""
+    return ROOT - guard
+
+
 class Batch(NamedTuple):
     """Inputs and the right answers; shapes are the task's own, the first dimension is the sample."""
 
@@ -40,14 +45,17 @@ class TaskSetup:
     Attributes:
         workers: Number of workers, >= 1.
         split: How samples are dealt to workers, see trainer/splits.py.
-        root_samples: Size of the guard's trusted set, disjoint from all shards and from the test set.
+        root_samples: Size of each guard's trusted set, disjoint from all shards, from the other guards' and
+            from the test set.
         seed: The run's seed.
+        guards: Number of guards, >= 1.
     """
 
     workers: int
     split: str
     root_samples: int
     seed: int
+    guards: int = 1
 
 
 class Task(Protocol):
@@ -68,7 +76,10 @@ class Task(Protocol):
         ...
 
     def sample(self, owner: int, size: int, generator: torch.Generator) -> Batch:
-        """Draw a training batch from a worker's shard, or from the trusted set (owner ROOT)."""
+        """Draw a training batch from a worker's shard, or from a guard's trusted set, see root_of().
+
+        A task that is never asked for several guards needs to know the owner ROOT alone.
+        """
         ...
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from trainer.errors import TaskError
 from trainer.splits import check_split
-from trainer.tasks.base import ROOT, Batch, Metric, TaskSetup
+from trainer.tasks.base import Batch, Metric, TaskSetup, root_of
 
 VOCABULARY = 256
 CONTEXT = 64
@@ -28,7 +28,7 @@ class ByteLm:
     """Next-byte prediction; about 1.05 million parameters, 466 kB of text.
 
     The text is cut into consecutive pieces: the last 5 % are the test, before that come `root_samples`
-    windows of 64 bytes for the guard, and the rest is divided evenly, each worker having its own stretch.
+    windows of 64 bytes for each guard, and the rest is divided evenly, each worker having its own stretch.
     Whatever the split is called, shards are disjoint stretches of different topics, so they are never
     identically distributed.
     """
@@ -41,14 +41,17 @@ class ByteLm:
         text = "\n".join(topics.topics[name] for name in sorted(topics.topics)).encode()
         data = torch.from_numpy(np.frombuffer(text, dtype=np.uint8).astype(np.int64))
         test_start = int(len(data) * (1 - TEST_SHARE))
-        root_start = test_start - setup.root_samples * CONTEXT
+        span = setup.root_samples * CONTEXT
+        root_start = test_start - setup.guards * span
         share = root_start // setup.workers
         if setup.root_samples < 2 or share < 32 * CONTEXT:
-            raise TaskError(
-                f"{len(data)} bytes cannot give {setup.workers} workers and the guard enough text"
-            )
+            whom = "the guard" if setup.guards == 1 else f"{setup.guards} guards"
+            raise TaskError(f"{len(data)} bytes cannot give {setup.workers} workers and {whom} enough text")
         self._test = data[test_start:]
-        self.shards = {ROOT: data[root_start:test_start]}
+        self.shards = {}
+        for guard in range(setup.guards):
+            end = test_start - guard * span
+            self.shards[root_of(guard)] = data[end - span : end]
         for worker in range(setup.workers):
             self.shards[worker] = data[worker * share : (worker + 1) * share]
 

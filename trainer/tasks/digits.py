@@ -14,7 +14,7 @@ from torch.nn import functional
 from trainer.errors import TaskError
 from trainer.randomness import numpy_generator
 from trainer.splits import split_samples
-from trainer.tasks.base import ROOT, Batch, Metric, TaskSetup
+from trainer.tasks.base import Batch, Metric, TaskSetup, root_of
 
 CLASSES = 10
 TARGET = 0
@@ -43,16 +43,20 @@ class _Digits:
         )
         rest = order[~np.isin(order, test)]
         for_root = rest[~np.isin(labels[rest], self.root_without)]
-        if not 1 <= setup.root_samples < len(for_root):
+        if not 1 <= setup.root_samples * setup.guards < len(for_root):
+            each = f" for each of {setup.guards} guards" if setup.guards > 1 else ""
             raise TaskError(
-                f"{setup.root_samples} trusted samples: {self.name} has {len(for_root)} to divide"
+                f"{setup.root_samples} trusted samples{each}: {self.name} has {len(for_root)} to divide"
             )
-        root = for_root[: setup.root_samples]
+        root = for_root[: setup.root_samples * setup.guards]
         shared = rest[~np.isin(rest, root)]
         self._images = torch.from_numpy(images)  # [1797, 8, 8], in [0, 1]
         self._labels = torch.from_numpy(labels)  # [1797]
         self._test = torch.from_numpy(test)
-        self.shards = {ROOT: torch.from_numpy(root)}
+        self.shards = {
+            root_of(guard): torch.from_numpy(part)
+            for guard, part in enumerate(np.split(root, setup.guards))
+        }
         for worker, part in enumerate(split_samples(labels[shared], setup.workers, setup.split, rng)):
             self.shards[worker] = torch.from_numpy(shared[part])
 
