@@ -98,6 +98,25 @@ class MedianError(ProofError):
         self.actual = actual
 
 
+class QuorumError(ProofError):
+    """Too few guards have an anchor that could be assayed: there is nothing to judge against.
+
+    Attributes:
+        sound: How many have one.
+        needed: How many must.
+    """
+
+    code: ClassVar[str] = "guard_quorum"
+
+    def __init__(self, sound: int, needed: int) -> None:
+        super().__init__(
+            f"{sound} guards with a sound anchor, {needed} are needed",
+            hint="the round can only be voided",
+        )
+        self.sound = sound
+        self.needed = needed
+
+
 class PayloadError(ProofError):
     """A settlement payload breaks the format of ledger.md."""
 

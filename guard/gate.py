@@ -2,17 +2,49 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from enum import IntEnum
 
-from guard.errors import EvidenceShapeError, MedianError, ParametersRefusedError, RangeError
-from guard.lanes import ACCEPTED_MAX, LLR_MAX, REFUSED_MAX, Lane, pack_lanes, unpack_lanes
+from guard.committee import check_guard_count, committee_reading, guard_lanes, guard_scores, merged_guard
+from guard.errors import EvidenceShapeError, MedianError, ParametersRefusedError
+from guard.evidence import (
+    ABSENT,
+    CODE_MAX,
+    EXPONENT_MAX,
+    EXPONENT_MIN,
+    MALFORMED,
+    MEMBERS_MAX,
+    NORM2_MAX,
+    UNAVAILABLE,
+    Reading,
+    Status,
+    WorkerEvidence,
+    check_range,
+)
+from guard.lanes import LLR_MAX, Lane, pack_lanes, unpack_lanes
 from guard.score import score, upper_median
 
-MEMBERS_MAX = 256
-EXPONENT_MIN = -64
-EXPONENT_MAX = 63
-NORM2_MAX = 2**64 - 1
-CODE_MAX = 2**256 - 1
+__all__ = [
+    "ABSENT",
+    "CODE_MAX",
+    "EXPONENT_MAX",
+    "EXPONENT_MIN",
+    "MALFORMED",
+    "MEMBERS_MAX",
+    "NORM2_MAX",
+    "SPEC_TAG",
+    "UNAVAILABLE",
+    "GateParameters",
+    "Reading",
+    "RoundEvidence",
+    "RoundVerdict",
+    "Status",
+    "WorkerEvidence",
+    "bitmap",
+    "is_alive",
+    "judge",
+    "lane_word_count",
+    "next_llr",
+    "next_yardstick",
+]
 
 # The keccak256 of "hallmark.spec.v1".
 SPEC_TAG = bytes.fromhex("acd3706e05309cfdac1e4b33ded92d746787a54f8ad2c6c3285cb4398fda523f")
@@ -28,15 +60,6 @@ _SIGNED_FIELDS = frozenset(
         "score_above",
     }
 )
-
-
-class Status(IntEnum):
-    """What became of a member's contribution in one round."""
-
-    ABSENT = 0
-    COMMITTED = 1
-    UNAVAILABLE = 2
-    MALFORMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +105,7 @@ class GateParameters:
     def __post_init__(self) -> None:
         for name, value in zip(self.__slots__, self.as_tuple(), strict=True):
             low, high = (-(2**31), 2**31 - 1) if name in _SIGNED_FIELDS else (0, 2**32 - 1)
-            _check_range(name, value, low, high)
+            check_range(name, value, low, high)
         for rule, holds in (
             ("version = sketchVersion = 1", self.version == self.sketch_version == 1),
             ("0 < yardstickDivisor <= 2^16", 0 < self.yardstick_divisor <= 2**16),
@@ -117,73 +140,24 @@ class GateParameters:
         return SPEC_TAG + b"".join(value.to_bytes(32, "big", signed=True) for value in self.as_tuple())
 
 
-def _check_range(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise RangeError(field, value, low, high)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the guard posts for one update that it could assay.
-
-    Attributes:
-        code: The word, 0 <= code < 2^256.
-        norm2: Sum of the squares of its int8 values, 0 <= norm2 < 2^64.
-        exponent: The values are q * 2^exponent; -64..63.
-
-    Raises:
-        RangeError: A field does not fit; fault of the caller.
-    """
-
-    code: int
-    norm2: int
-    exponent: int
-
-    def __post_init__(self) -> None:
-        _check_range("code", self.code, 0, CODE_MAX)
-        _check_range("norm2", self.norm2, 0, NORM2_MAX)
-        _check_range("exponent", self.exponent, EXPONENT_MIN, EXPONENT_MAX)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerEvidence:
-    """What a round has on one worker.
-
-    Attributes:
-        status: What became of its contribution.
-        reading: What was posted for it; there is one exactly when the status is COMMITTED.
-
-    Raises:
-        EvidenceShapeError: Status and reading do not fit together; fault of the caller.
-    """
-
-    status: Status
-    reading: Reading | None = None
-
-    def __post_init__(self) -> None:
-        if (self.status == Status.COMMITTED) != (self.reading is not None):
-            raise EvidenceShapeError(f"a worker with status {self.status.name} and reading {self.reading}")
-
-
-ABSENT = WorkerEvidence(Status.ABSENT)
-UNAVAILABLE = WorkerEvidence(Status.UNAVAILABLE)
-MALFORMED = WorkerEvidence(Status.MALFORMED)
-
-
 @dataclass(frozen=True, slots=True)
 class RoundEvidence:
     """Everything on which the verdicts of a round depend.
 
     Attributes:
         round: Number of the round, 1..2^32-1.
-        anchor: Reading of the guard's anchor.
-        workers: All members of the cohort but the guard, which is last; in cohort order, at most 255.
-        lane_words: ceil(members / 4) words as the last round left them; members counts the guard.
+        anchor: What workers are judged against: the reading of the guard's anchor, or of several guards the
+            committee's.
+        workers: All members of the cohort but the guards, which are last; in cohort order, at most 255.
+        lane_words: ceil(members / 4) words as the last round left them; members counts the guards.
         yardstick: The yardstick word as the last round left it; 0 before the first.
         median: The posted median, or None to have it computed.
+        guards: Of a cohort with several guards all of them, in cohort order; empty for one guard.
 
     Raises:
-        EvidenceShapeError: There are too many workers, or another number of lane words; fault of the caller.
+        EvidenceShapeError: There are too many workers, another number of lane words, an even number of
+            guards, or the anchor is not their committee's reading; fault of the caller.
+        QuorumError: Too few guards have a reading; fault of whoever did not deliver.
         RangeError: A number does not fit; fault of the caller.
     """
 
@@ -193,19 +167,38 @@ class RoundEvidence:
     lane_words: tuple[int, ...]
     yardstick: int = 0
     median: int | None = None
+    guards: tuple[WorkerEvidence, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_range("round", self.round, 0, 2**32 - 1)
-        _check_range("yardstick", self.yardstick, 0, 2**32 - 1)
+        check_range("round", self.round, 0, 2**32 - 1)
+        check_range("yardstick", self.yardstick, 0, 2**32 - 1)
         if self.members > MEMBERS_MAX:
             raise EvidenceShapeError(f"{self.members} members, a cohort has at most {MEMBERS_MAX}")
         if len(self.lane_words) != lane_word_count(self.members):
             raise EvidenceShapeError(f"{len(self.lane_words)} lane words for {self.members} members")
+        if self.guards:
+            check_guards(self.guards, self.anchor)
 
     @property
     def members(self) -> int:
-        """Number of members of the cohort, the guard included."""
-        return len(self.workers) + 1
+        """Number of members of the cohort, the guards included."""
+        return len(self.workers) + self.guard_count
+
+    @property
+    def guard_count(self) -> int:
+        """Number of guards of the cohort."""
+        return max(1, len(self.guards))
+
+    @property
+    def merged_guard(self) -> int:
+        """Number of the guard whose update is merged as the anchor; 0 for one guard."""
+        return merged_guard(self.guards, self.anchor.code) if self.guards else 0
+
+    @property
+    def merged_reading(self) -> Reading:
+        """Reading of the update that is merged as the anchor."""
+        merged = self.guards[self.merged_guard].reading if self.guards else None
+        return merged or self.anchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +212,8 @@ class RoundVerdict:
         yardstick: The yardstick word after the round.
         lane_words: The lane words after the round.
         scores: One score for each worker, None unless its status is COMMITTED.
+        guard_scores: Of several guards each one's score against the committee's word, None unless its status
+            is COMMITTED; empty for one guard.
     """
 
     approved: int
@@ -227,15 +222,42 @@ class RoundVerdict:
     yardstick: int
     lane_words: tuple[int, ...]
     scores: tuple[int | None, ...]
+    guard_scores: tuple[int | None, ...] = ()
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """The lanes after the round, one for each worker."""
         return unpack_lanes(self.lane_words, len(self.scores))
 
+    @property
+    def guard_lanes(self) -> tuple[Lane, ...]:
+        """The lanes after the round, one for each guard."""
+        workers = len(self.scores)
+        return unpack_lanes(self.lane_words, workers + max(1, len(self.guard_scores)))[workers:]
+
     def is_approved(self, index: int) -> bool:
         """Tell whether the worker with this cohort index is approved."""
         return bool(self.approved >> index & 1)
+
+
+def check_guards(guards: Sequence[WorkerEvidence], anchor: Reading) -> None:
+    """Refuse several guards that are no committee, or another anchor than theirs.
+
+    Args:
+        guards: All guards of a cohort that has more than one, in cohort order.
+        anchor: What is said to be the committee's reading.
+
+    Raises:
+        EvidenceShapeError: They are one, or even in number, or the anchor is another; fault of the caller.
+        QuorumError: Too few guards have a reading; fault of whoever did not deliver.
+        RangeError: They are more than 15; fault of the caller.
+    """
+    check_guard_count(len(guards))
+    if len(guards) == 1:
+        raise EvidenceShapeError("one guard's reading is the anchor; it is not listed beside it")
+    reading = committee_reading(guards)
+    if anchor != reading:
+        raise EvidenceShapeError(f"the anchor is {anchor}, but the committee's reading is {reading}")
 
 
 def lane_word_count(members: int) -> int:
@@ -247,7 +269,8 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
     """Judge one round.
 
     The yardstick moves first, then each worker's evidence under the new yardstick, then the verdict. A score
-    that is missing (the yardstick is 0, the worker is absent) adds nothing: no evidence is never guilt.
+    that is missing (the yardstick is 0, the worker is absent) adds nothing: no evidence is never guilt. Of
+    several guards the lanes keep how far each one agreed with the committee; one guard's lane stays as it is.
 
     Args:
         parameters: The constants of the run.
@@ -261,9 +284,10 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
         RangeError: The exponents or lanes are out of range; fault of the caller.
 
     Source:
-        docs/spec/gate.md, One round; design.md 4.3.
+        docs/spec/gate.md, One round and Several guards; design.md 4.3.
     """
-    lanes = unpack_lanes(evidence.lane_words, len(evidence.workers))
+    every_lane = unpack_lanes(evidence.lane_words, evidence.members)
+    lanes, of_guards = every_lane[: len(evidence.workers)], every_lane[len(evidence.workers) :]
     is_banned = [lane.llr >= parameters.ban_from for lane in lanes]
     scores = tuple(
         None if worker.reading is None else score(worker.reading.code, evidence.anchor.code)
@@ -289,14 +313,17 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
             and is_alive(parameters, worker.reading, evidence.anchor)
         )
         approved |= passes << index
-        after[index] = _next_lane(lanes[index], evidence.round, llr, s, passes)
+        after[index] = lanes[index].judged(evidence.round, llr, s, passes)
+    if evidence.guards:
+        of_guards = guard_lanes(of_guards, evidence.guards, evidence.anchor.code, evidence.round)
     return RoundVerdict(
         approved=approved,
         banned=bitmap(is_banned),
         median=median,
         yardstick=yardstick,
-        lane_words=pack_lanes((*after, unpack_lanes(evidence.lane_words, evidence.members)[-1])),
+        lane_words=pack_lanes((*after, *of_guards)),
         scores=scores,
+        guard_scores=guard_scores(evidence.guards, evidence.anchor.code),
     )
 
 
@@ -366,13 +393,3 @@ def is_alive(parameters: GateParameters, reading: Reading, anchor: Reading) -> b
 def bitmap(bits: Sequence[bool]) -> int:
     """Give the word whose bit i is ``bits[i]``."""
     return sum(1 << index for index, bit in enumerate(bits) if bit)
-
-
-def _next_lane(lane: Lane, round_number: int, llr: int, s: int | None, passes: bool) -> Lane:
-    return Lane(
-        ema=lane.ema if s is None else lane.ema + ((64 * s - lane.ema) >> 2),
-        llr=llr,
-        accepted=min(lane.accepted + passes, ACCEPTED_MAX),
-        refused=min(lane.refused + (not passes), REFUSED_MAX),
-        last_round=round_number % 2048,
-    )

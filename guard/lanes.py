@@ -62,6 +62,26 @@ class Lane:
             | self.last_round << 53
         )
 
+    def judged(self, round_number: int, llr: int, s: int | None, passes: bool) -> "Lane":
+        """Give the lane after a round in which the member was judged.
+
+        Args:
+            round_number: The round.
+            llr: Its evidence after the round.
+            s: Its score, None if its update is unavailable or malformed.
+            passes: Whether it counts as accepted; refused otherwise.
+
+        Source:
+            docs/spec/gate.md, One round.
+        """
+        return Lane(
+            ema=self.ema if s is None else self.ema + ((64 * s - self.ema) >> 2),
+            llr=llr,
+            accepted=min(self.accepted + passes, ACCEPTED_MAX),
+            refused=min(self.refused + (not passes), REFUSED_MAX),
+            last_round=round_number % (LAST_ROUND_MAX + 1),
+        )
+
     @classmethod
     def unpack(cls, lane: int) -> "Lane":
         """Read 64 bits; every value of them is a lane.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from guard.committee import check_guard_count
 from guard.errors import RangeError
 from guard.gate import GateParameters, RoundEvidence, RoundVerdict, judge, lane_word_count
 from guard.lanes import put_back
@@ -17,7 +18,8 @@ class Decision:
     Attributes:
         evidence: What was judged.
         verdict: What the gate made of it.
-        weights: Merge weights of the approved and of the anchor.
+        weights: Merge weights of the approved and of the anchor. Of several guards the anchor is the update
+            of guard number ``evidence.merged_guard``.
         after: State for the next round.
     """
 
@@ -66,7 +68,7 @@ class GateState:
 
     Attributes:
         yardstick: Yardstick word, 0 before the first judged round.
-        lane_words: Reputation lanes of all members, the guard included.
+        lane_words: Reputation lanes of all members, the guards included.
         coalition: Coalition evidence over the pairs of workers.
     """
 
@@ -75,13 +77,19 @@ class GateState:
     coalition: CoalitionHistory
 
     @classmethod
-    def start(cls, workers: int) -> Self:
+    def start(cls, workers: int, guards: int = 1) -> Self:
         """Give the state before round 1.
 
         Args:
-            workers: Members of the cohort but the guard, 1..255.
+            workers: Members of the cohort but the guards, 1..255.
+            guards: Number of guards, odd, 1..15.
+
+        Raises:
+            RangeError: There are not 0..255 workers, or not 1..15 guards; fault of the caller.
+            EvidenceShapeError: The number of guards is even; fault of the caller.
         """
-        return cls(0, (0,) * lane_word_count(workers + 1), CoalitionHistory(workers))
+        check_guard_count(guards)
+        return cls(0, (0,) * lane_word_count(workers + guards), CoalitionHistory(workers))
 
     def decide(self, parameters: GateParameters, round_number: int, settlement: Settlement) -> Decision:
         """Judge one round.
@@ -96,7 +104,9 @@ class GateState:
 
         Raises:
             MedianError: The posted median is not the median; fault of the guard that posted it.
-            EvidenceShapeError: The settlement is of another cohort; fault of the caller.
+            EvidenceShapeError: The settlement is of another cohort, or its anchor is not the committee's
+                reading; fault of the caller.
+            QuorumError: Too few of several guards have a reading; fault of whoever did not deliver.
         """
         evidence = RoundEvidence(
             round=round_number,
@@ -105,6 +115,7 @@ class GateState:
             lane_words=self.lane_words,
             yardstick=self.yardstick,
             median=settlement.median,
+            guards=settlement.guards,
         )
         verdict = judge(parameters, evidence)
         coalition = self.coalition.after(parameters, evidence, verdict)
@@ -115,5 +126,12 @@ class GateState:
 
     def median(self, parameters: GateParameters, settlement: Settlement) -> int:
         """Give the median that a settlement must post, whatever it posts now."""
-        evidence = RoundEvidence(1, settlement.anchor, settlement.workers, self.lane_words, self.yardstick)
+        evidence = RoundEvidence(
+            round=1,
+            anchor=settlement.anchor,
+            workers=settlement.workers,
+            lane_words=self.lane_words,
+            yardstick=self.yardstick,
+            guards=settlement.guards,
+        )
         return judge(parameters, evidence).median

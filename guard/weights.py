@@ -25,7 +25,8 @@ class MergeWeights:
     Attributes:
         indices: Cohort indices of the approved workers, ascending.
         weights: Their weights in Q32, each 0..2^32.
-        anchor: The anchor's weight in Q32, 0..2^40; 0 if nothing was approved.
+        anchor: The anchor's weight in Q32, 0..2^40; 0 if nothing was approved. Of several guards the anchor
+            is the update of ``RoundEvidence.merged_guard``.
     """
 
     indices: tuple[int, ...]
@@ -59,7 +60,7 @@ class CoalitionHistory:
     """P: what each pair of workers agreed on beyond the anchor, round after round. Immutable.
 
     Attributes:
-        workers: Number of members but the guard, 0..255.
+        workers: Number of members but the guards, 0..255.
     """
 
     __slots__ = ("_pairs", "workers")
@@ -139,7 +140,7 @@ class CoalitionHistory:
         """Restore what :meth:`to_ints` gave.
 
         Args:
-            workers: Number of members but the guard, 0..255.
+            workers: Number of members but the guards, 0..255.
             pairs: n (n - 1) / 2 integers in +-2^17.
 
         Returns:
@@ -186,7 +187,8 @@ def merge_weights(
 
     A norm clip to a band around the anchor's norm, one shared weight for near-duplicates, less for those
     whose codes agree beyond what the anchor explains, more for those who have agreed more with the anchors,
-    and a fixed share for the anchor.
+    and a fixed share for the anchor. Of several guards the band is around the committee's norm, and the
+    anchor is the update whose word is nearest to the committee's; its own clip uses its own norm.
 
     Args:
         parameters: The constants of the run.
@@ -226,7 +228,8 @@ def merge_weights(
     share = parameters.anchor_share_bps * Q32 // 10_000 if anchor_norm else 0
     total = sum(votes) * Q32
     weights = [(Q32 - share) * v * c // total if total else 0 for v, c in zip(votes, clips, strict=True)]
-    anchor = share * min(target * Q32 // anchor_norm, _ANCHOR_FACTOR_MAX) // Q32 if anchor_norm else 0
+    merged = norm_q80(evidence.merged_reading)
+    anchor = share * min(target * Q32 // merged, _ANCHOR_FACTOR_MAX) // Q32 if merged else 0
     return MergeWeights(tuple(indices), tuple(weights), anchor)
 
 

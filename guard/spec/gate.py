@@ -231,8 +231,13 @@ def lane_words(lanes: Sequence[Lane]) -> list[int]:
     return words
 
 
-def encode_payload(anchor: Posted, x: int, members: Sequence[Posted], trace_root: bytes = bytes(32)) -> bytes:
-    """Give the bytes that settle takes (ledger.md, Settle) for all members but the guard, in cohort order."""
+def encode_payload(
+    anchor: Posted, x: int, members: Sequence[Posted], trace_root: bytes = bytes(32), poster: int = 0
+) -> bytes:
+    """Give the bytes that settle takes (ledger.md, Settle).
+
+    ``members`` are all but the guard, or all of a cohort with several guards, in cohort order.
+    """
     present = [p for p in members if p.status]
     unavailable = sum(1 << i for i, p in enumerate(members) if p.status == 2)
     malformed = sum(1 << i for i, p in enumerate(members) if p.status == 3)
@@ -244,16 +249,21 @@ def encode_payload(anchor: Posted, x: int, members: Sequence[Posted], trace_root
         + anchor.norm2.to_bytes(8, "big")
         + anchor.exponent.to_bytes(1, "big", signed=True)
         + x.to_bytes(2, "big", signed=True)
-        + bytes(21)
+        + poster.to_bytes(1, "big")
+        + bytes(20)
         + b"".join(p.code.to_bytes(32, "big") for p in present)
         + b"".join(p.norm2.to_bytes(8, "big") for p in present)
         + b"".join(p.exponent.to_bytes(1, "big", signed=True) for p in present)
     )
 
 
-def decode_payload(payload: bytes, presence: int, workers: int) -> tuple[Posted, int, list[Posted], bytes]:
-    """Read a valid payload: anchor, x, every worker, trace root; ``presence`` has the committed members."""
-    n = sum(presence >> i & 1 for i in range(workers))
+def decode_payload(payload: bytes, presence: int, entries: int) -> tuple[Posted, int, list[Posted], bytes]:
+    """Read a valid payload: anchor, x, the first ``entries`` members, trace root; byte 139 is the poster.
+
+    ``entries`` is the number of workers, or of all members if there are several guards; ``presence`` has the
+    committed members.
+    """
+    n = sum(presence >> i & 1 for i in range(entries))
     unavailable = int.from_bytes(payload[64:96], "big")
     malformed = int.from_bytes(payload[96:128], "big")
     anchor = Posted(
@@ -265,7 +275,7 @@ def decode_payload(payload: bytes, presence: int, workers: int) -> tuple[Posted,
     x = int.from_bytes(payload[137:139], "big", signed=True)
     members = []
     k = 0
-    for i in range(workers):
+    for i in range(entries):
         if not presence >> i & 1:
             members.append(Posted(0))
             continue

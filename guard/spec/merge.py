@@ -49,8 +49,13 @@ def weights(
     members: Sequence[Posted],
     lanes: Sequence[Lane],
     approved: int,
+    merged: Posted | None = None,
 ) -> Weights:
-    """Give the weights of a round; ``pairs`` is P after it, ``lanes`` are those after it."""
+    """Give the weights of a round; ``pairs`` is P after it, ``lanes`` are those after it.
+
+    ``anchor`` is the header; ``merged`` is what was posted for the guard whose update is merged, None for one
+    guard, whose is the header.
+    """
     chosen = [i for i in range(len(members)) if approved >> i & 1]
     if not chosen:
         return Weights([], [], 0)
@@ -78,7 +83,8 @@ def weights(
     for i, v_i in zip(chosen, v, strict=True):
         c_i = min(ONE, t * ONE // norm(members[i]))
         given.append((ONE - share) * v_i * c_i // (sum(v) * ONE) if sum(v) else 0)
-    w_anchor = share * min(t * ONE // n_anchor, 2**40) // ONE if n_anchor > 0 else 0
+    n_merged = norm(merged or anchor)
+    w_anchor = share * min(t * ONE // n_merged, 2**40) // ONE if n_merged > 0 else 0
     return Weights(chosen, given, w_anchor)
 
 

@@ -71,7 +71,7 @@ def test_any_bytes_are_a_settlement_or_refused(payload: bytes, presence: int) ->
 def test_reading_for_a_malformed_worker_is_refused() -> None:
     payload = bytearray(encode_settlement(Settlement(Reading(1, 2, 3), 0, (MALFORMED,))))
     payload[160] = 1
-    with pytest.raises(PayloadError, match="worker 0"):
+    with pytest.raises(PayloadError, match="member 0"):
         decode_settlement(bytes(payload), 1, 1)
 
 
