@@ -51,9 +51,9 @@ def challenge(
 ) -> int:
     """Show the chain that something posted about CONTRIBUTION is false.
 
-    CONTRIBUTION is ROUND:WORKER (identity or cohort index; the guard's is its anchor), or an update root. The
+    CONTRIBUTION is ROUND:WORKER (identity or cohort index; a guard's is its anchor), or an update root. The
     posted word, norm, exponent, status and trace are derived again from the bytes. If one of them is false,
-    one transaction takes the contribution back and the guard's stake, half of which is the sender's. Exit
+    one transaction takes the contribution back and the stake of the guard that posted it, half of which is the sender's. Exit
     code 0 if nothing is false or it was overturned, 3 if something false is left, 6 if the contract refused.
 
     \b
@@ -234,6 +234,7 @@ def _print_outcome(outcome: "Outcome") -> None:
         ("false", false.field.value),
         ("expected", short(str(false.expected), keep=24)),
         ("posted", short(str(false.posted), keep=24)),
+        ("posted by", false.poster),
         ("challenge", outcome.kind or "none"),
     ]
     if outcome.price is not None:

@@ -9,6 +9,7 @@ from cli.options import json_option, target_options
 from cli.output import columns, plain, results, short, write_json
 
 if TYPE_CHECKING:
+    from ledger.client import LedgerFacts
     from trainer.chain_session import RunTarget
     from trainer.inspection import Verdict
 
@@ -22,6 +23,7 @@ STYLE = {
     "absent": "dim",
     "void": "dim",
     "anchor": "cyan",
+    "outvoted": "magenta",
     "overturned": "yellow",
 }
 
@@ -33,10 +35,12 @@ STYLE = {
 def history(worker: str, target: "RunTarget", as_json: bool) -> None:
     """Show what WORKER contributed, round by round, and what became of it.
 
-    WORKER is an identity address or a cohort index.
+    WORKER is an identity address or a cohort index; the last indices are the guards'. Of one of several
+    guards the score is its agreement with their majority.
 
     \b
     hallmark history 7
+    hallmark history 10                          the first guard of a run with ten workers
     hallmark history 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --run runs/demo --json
     """
     from trainer.chain_session import open_recorded_run
@@ -50,7 +54,8 @@ def history(worker: str, target: "RunTarget", as_json: bool) -> None:
     if not verdicts:
         results.print("no round has been opened yet")
         return
-    table = Table(title=f"Worker {verdicts[0].index}  {verdicts[0].worker}", title_justify="left")
+    title = member_name(verdicts[0]).capitalize()
+    table = Table(title=f"{title}  {verdicts[0].worker}", title_justify="left")
     for name in ("round", "outcome", "score", "evidence", "weight", "why"):
         table.add_column(name, justify="right" if name in NUMBERS else "left")
     for v in verdicts:
@@ -65,12 +70,20 @@ def history(worker: str, target: "RunTarget", as_json: bool) -> None:
     results.print(table)
 
 
+def member_name(v: "Verdict") -> str:
+    """Name a member: "worker 7", "guard 0 (member 8)"."""
+    return f"worker {v.index}" if v.guard is None else f"guard {v.guard} (member {v.index})"
+
+
 @click.command()
 @click.argument("worker", required=False)
 @target_options
 @json_option
 def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
     """Show reputations as the Reputation contract gives them: all, or WORKER's.
+
+    Of several guards it shows how far each agreed with their majority: the mean score, and in how many rounds
+    it was above 0 (accepted) or not (refused). There is no evidence against a guard, and none is banned.
 
     \b
     hallmark reputation
@@ -83,30 +96,38 @@ def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
     with open_recorded_run(target) as recorded:
         client = recorded.client
         rules = GateParameters(*client.facts.parameters)
-        wanted = range(client.facts.guard_index) if worker is None else [worker_index(client, worker)]
+        facts = client.facts
+        listed = len(facts.members) if facts.guards > 1 else facts.workers
+        wanted = range(listed) if worker is None else [worker_index(client, worker)]
         rows = [
-            (index, client.facts.members[index].identity, client.reputation_at(index)) for index in wanted
+            (index, facts.members[index].identity, client.reputation_at(index), guard_number(facts, index))
+            for index in wanted
         ]
     if as_json:
-        write_json([{"index": i, "worker": w, **as_fields(view)} for i, w, view in rows])
+        write_json([{"index": i, "worker": w, "guard": k, **as_fields(view)} for i, w, view, k in rows])
         return
     limits = f"refused from {rules.accept_below / 1024:g}, banned from {rules.ban_from / 1024:g}"
     table = Table(title=f"Reputation (evidence: nats against it, {limits}; score: mean; last: round)")
     for name in ("index", "worker", "evidence", "score", "accepted", "refused", "last", ""):
         is_text = name in ("worker", "")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text)
-    for index, identity, view in rows:
+    for index, identity, view, guard in rows:
         table.add_row(
             str(index),
             identity if results.width >= WIDE else short(identity, keep=4),
-            f"{view.llr / 1024:+.2f}",
+            f"{view.llr / 1024:+.2f}" if guard is None else "",
             f"{view.ema / 64:+.0f}",
             str(view.accepted),
             str(view.refused),
             str(view.last_round) if view.last_round else "never",
-            "[red]banned[/]" if view.is_banned else "",
+            "[red]banned[/]" if view.is_banned else "" if guard is None else f"[cyan]guard {guard}[/]",
         )
     results.print(table)
+
+
+def guard_number(facts: "LedgerFacts", index: int) -> int | None:
+    """Give the number of the guard with this cohort index; None for a worker."""
+    return index - facts.workers if facts.is_guard(index) else None
 
 
 def as_fields(view: object) -> dict[str, object]:
@@ -122,7 +143,7 @@ def as_fields(view: object) -> dict[str, object]:
 def explain(contribution: str, target: "RunTarget", as_json: bool) -> None:
     """Explain one CONTRIBUTION: what was committed, how it was challenged, why it was accepted or refused.
 
-    CONTRIBUTION is ROUND:WORKER (cohort index or identity), or an update root.
+    CONTRIBUTION is ROUND:WORKER (cohort index or identity), or an update root. A guard's is its anchor.
 
     \b
     hallmark explain 3:7
@@ -141,7 +162,7 @@ def explain(contribution: str, target: "RunTarget", as_json: bool) -> None:
 
 def _print_explanation(v: "Verdict") -> None:
     style = STYLE.get(v.outcome, "default")
-    results.print(f"Round {v.round}, worker {v.index} ({v.worker}): [{style}]{v.outcome}[/]")
+    results.print(f"Round {v.round}, {member_name(v)} ({v.worker}): [{style}]{v.outcome}[/]")
     results.print(f"  because {v.reason}.")
     if v.update_root is not None and v.commit_transaction is not None:
         how = "relayed with its signature" if v.signed else "sent by itself"
@@ -156,7 +177,9 @@ def _print_explanation(v: "Verdict") -> None:
         )
     if v.overturn_transaction is not None:
         columns(("overturned", f"transaction 0x{v.overturn_transaction.hex()}"))
-    if v.score is not None:
+    if v.score is not None and v.guard is not None:
+        columns(("score", f"{v.score} of 256 against the majority of the guards"))
+    elif v.score is not None:
         usual = "none yet" if v.yardstick is None else f"{v.yardstick / 256:.1f}"
         columns(("score", f"{v.score} of 256 (yardstick, how far honest work agrees now: {usual})"))
     if v.evidence_before is not None and v.evidence_after is not None:

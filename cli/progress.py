@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.output import notices
-from trainer.reporting import RoundReport
+from trainer.reporting import GuardsReport, RoundReport
 
 
 class RunProgress:
@@ -16,9 +16,12 @@ class RunProgress:
     Use as a context manager.
     """
 
-    def __init__(self, rounds: int, malicious: tuple[int, ...]) -> None:
+    def __init__(
+        self, rounds: int, malicious: tuple[int, ...], cheating_guards: tuple[int, ...] = ()
+    ) -> None:
         self._rounds = rounds
         self._malicious = malicious
+        self._cheating_guards = cheating_guards
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
@@ -61,8 +64,18 @@ class RunProgress:
             text += f"  refused {len(refused)} ({names})"
         if banned:
             text += f"  banned {banned}"
+        if report.guards is not None and report.metric is not None:
+            text += f"  guards {self._agreement(report.guards)}"
         seconds = sum(report.seconds.values())
         notices.print(f"{text}  [dim]{sum(report.gas.values()):,} gas, {seconds:.1f} s[/]")
+
+    def _agreement(self, guards: GuardsReport) -> str:
+        """Give each guard's score against their majority, or why it has none; a star for one that cheats."""
+        words = [
+            status.name.lower() if score is None else f"{score:+d}"
+            for status, score in zip(guards.statuses, guards.scores, strict=True)
+        ]
+        return " ".join(f"{w}{'*' if k in self._cheating_guards else ''}" for k, w in enumerate(words))
 
     def note(self, text: str) -> None:
         """Write a remark."""

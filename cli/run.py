@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOCAL_CHAIN_NOTE = (
     "This chain is local: whoever runs it picks its blocks, so it proves nothing to others about *when*, "
-    'and an "unavailable" rests on the guard\'s word. The challenge window is {window} s.'
+    'and an "unavailable" rests on {whom}. The challenge window is {window} s.'
 )
 
 
@@ -34,7 +34,15 @@ LOCAL_CHAIN_NOTE = (
 @click.option("--seed", type=int, help="All randomness of the training follows from it.")
 @click.option("--attack", help="Name of an attack, or none; `--attack list` lists them.")
 @click.option("--malicious", type=float, help="Share of the workers that cheats, 0 to 1.")
-@click.option("--root-samples", type=int, help="Size of the guard's trusted set.")
+@click.option("--root-samples", type=int, help="Size of the trusted set of each guard.")
+@click.option(
+    "--guards",
+    type=int,
+    help="Guards, odd, 1 to 15: workers are measured against the majority of their anchors.",
+)
+@click.option(
+    "--malicious-guards", type=int, help="Guards that cheat, the last ones: each negates its anchor."
+)
 @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Record on this node instead of the embedded chain.")
 @click.option("--blobs", help="Where update files go: a folder or an fsspec URL.  [default: OUT/blobs]")
 @click.option("--deployment", help="Use registry and rules that `hallmark deploy` wrote to this file.")
@@ -46,6 +54,7 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
 
     \b
     hallmark run --rounds 30 --workers 16 --attack alie --malicious 0.45 --out runs/alie
+    hallmark run --guards 3 --malicious-guards 1 --attack alie --malicious 0.3
     hallmark run --config my.toml
     hallmark chain start &  hallmark run --rpc-url http://127.0.0.1:8545 --out runs/rpc
     """
@@ -56,8 +65,8 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     from trainer.run import run as run_training
 
     config = resolve(config_file, options)
-    notices.print(f"[dim]{LOCAL_CHAIN_NOTE.format(window=config.gate.challenge_window_s)}[/]")
-    with RunProgress(config.rounds, config.malicious) as progress:
+    notices.print(f"[dim]{_local_note(config)}[/]")
+    with RunProgress(config.rounds, config.malicious, config.cheating_guards) as progress:
         reports = run_training(config, progress)
     if as_json:
         write_json({"out": config.out, "rounds": [report.as_json() for report in reports]})
@@ -96,8 +105,8 @@ def demo(out: str, rounds: int | None, seed: int | None, as_json: bool) -> None:
         f"{config.workers} workers train on handwritten digits; workers {cheats} send ten times the "
         f"opposite of what they learned."
     )
-    notices.print(f"[dim]{LOCAL_CHAIN_NOTE.format(window=config.gate.challenge_window_s)}[/]")
-    with RunProgress(config.rounds, config.malicious) as progress:
+    notices.print(f"[dim]{_local_note(config)}[/]")
+    with RunProgress(config.rounds, config.malicious, config.cheating_guards) as progress:
         result = demonstrate(config, progress, progress.stage)
     if as_json:
         write_json(summary(result))
@@ -118,6 +127,7 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
         "inner_steps": ("inner", "steps"),
         "attack": ("attack", "name"),
         "malicious": ("attack", "share"),
+        "malicious_guards": ("attack", "guards"),
         "rpc_url": ("chain", "rpc_url"),
         "blobs": ("chain", "blobs"),
         "deployment": ("chain", "deployment"),
@@ -136,6 +146,11 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
     # Named by what it is, so that the same command finds the same run again.
     name = f"{config.task.replace(':', '.')}-{config.attack.name}-{config.train_digest[:8]}"
     return replace(config, out=f"runs/{name}")
+
+
+def _local_note(config: "RunConfig") -> str:
+    whom = "the guard's word" if config.guards == 1 else "the votes of a majority of the guards"
+    return LOCAL_CHAIN_NOTE.format(whom=whom, window=config.gate.challenge_window_s)
 
 
 def _list_attacks() -> None:

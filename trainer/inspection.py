@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eth_utils import to_checksum_address
 
-from guard.gate import GateParameters, Status, is_alive
+from guard.gate import GateParameters, Status, WorkerEvidence, is_alive
 from guard.lanes import unpack_lanes
 from guard.settlement import decode_settlement
 from guard.state import Decision, GateState
@@ -14,6 +14,10 @@ from ledger.history import Commitment, Overturning, RoundHistory, read_rounds
 from trainer.errors import InputError
 
 NATS_Q = 1024
+_FAULTS = {
+    Status.MALFORMED: "the bytes under the committed root are malformed",
+    Status.UNAVAILABLE: "no bytes with the committed root could be had",
+}
 
 
 class NoSuchContributionError(InputError):
@@ -43,11 +47,13 @@ class Verdict:
         round: The round.
         index: Cohort index.
         worker: Identity.
-        outcome: "approved", "refused", "absent", "waiting", "void"; "anchor" for the guard; "overturned" for
-            what a challenge has shown to be false.
+        outcome: "approved", "refused", "absent", "waiting", "void"; "anchor" for a guard, and "outvoted" for
+            one of several whose word points away from the majority's; "overturned" for what a challenge has
+            shown to be false.
         reason: One sentence.
         status: What the guard posted: "committed", "unavailable", "malformed", "absent".
-        score: SCS in [-256, 256], None unless committed and settled.
+        score: SCS in [-256, 256], of one of several guards its agreement with their majority; None unless
+            committed and settled, and for the only guard.
         yardstick: m after the round, in 1/256; None before there is one.
         evidence_before: In 1/1024 nat; None unless the round is settled, and for the guard.
         evidence_after: The same, after the round.
@@ -63,6 +69,7 @@ class Verdict:
         seed_block: Number of the block whose hash made the seed.
         settle_transaction: 32 bytes; None unless settled.
         overturn_transaction: 32 bytes; None unless overturned, with its round or alone.
+        guard: Number of the guard, 0 for the first; None for a worker.
     """
 
     round: int
@@ -87,6 +94,7 @@ class Verdict:
     seed_block: int | None
     settle_transaction: bytes | None
     overturn_transaction: bytes | None = None
+    guard: int | None = None
 
 
 def judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
@@ -103,12 +111,13 @@ def judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
         EnvironmentFault: The node failed.
     """
     parameters = GateParameters(*client.facts.parameters)
-    workers = client.facts.guard_index
-    state = GateState.start(workers)
+    workers, guards = client.facts.workers, client.facts.guards
+    state = GateState.start(workers, guards)
     for history in read_rounds(client.node, client.address):
         decision = None
         if history.seal is not None and history.verdicts is not None:
-            settlement = decode_settlement(history.verdicts.payload, history.seal.presence, workers)
+            payload, presence = history.verdicts.payload, history.seal.presence
+            settlement = decode_settlement(payload, presence, workers, guards)
             decision = state.decide(parameters, history.round, settlement)
             # What was overturned when the round was final is in the model and in the lanes.
             decision = decision.without(parameters, history.overturned_in_time)
@@ -170,7 +179,7 @@ def gas_per_contribution(client: LedgerClient) -> float:
     """Give the gas of all rounds' transactions by the contributions of workers, 0.0 if there are none."""
     rounds = read_rounds(client.node, client.address)
     transactions = set[bytes]().union(*(history.transactions() for history in rounds))
-    contributions = sum(c.index != client.facts.guard_index for h in rounds for c in h.commitments)
+    contributions = sum(not client.facts.is_guard(c.index) for h in rounds for c in h.commitments)
     return sum(map(client.node.gas_used, transactions)) / contributions if contributions else 0.0
 
 
@@ -208,10 +217,8 @@ def refusal_reason(parameters: GateParameters, decision: Decision, index: int) -
     llr = verdict.lanes[index].llr
     if verdict.banned >> index & 1:
         return f"banned: its evidence had reached {_nats(llr)} nats in an earlier round"
-    if worker.status == Status.MALFORMED:
-        return "the bytes under the committed root are malformed"
-    if worker.status == Status.UNAVAILABLE:
-        return "no bytes with the committed root could be had"
+    if worker.status in _FAULTS:
+        return _FAULTS[worker.status]
     if worker.reading is None or score is None:
         return "it did not commit"
     if score <= parameters.score_above:
@@ -229,16 +236,21 @@ def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
     parameters = GateParameters(*client.facts.parameters)
     history, decision = judged.history, judged.decision
     commitment = next((c for c in history.commitments if c.index == index), None)
-    is_guard = index == client.facts.guard_index
-    outcome, reason = _outcome(parameters, judged, commitment, index, is_guard=is_guard)
-    worker = decision.evidence.workers[index] if decision and not is_guard else None
-    reading = worker.reading if worker else (decision.evidence.anchor if decision else None)
-    before = after = None
-    weight = decision.weights.anchor if decision and is_guard else 0
-    if decision and not is_guard:
-        before = unpack_lanes(decision.evidence.lane_words, client.facts.guard_index)[index].llr
+    workers = client.facts.workers
+    guard = index - workers if index >= workers else None
+    outcome, reason = _outcome(parameters, judged, commitment, index, guard)
+    member = None if decision is None else _evidence(decision, index)
+    reading = None if member is None else member.reading
+    before = after = score = None
+    weight = 0
+    if decision and guard is None:
+        before = unpack_lanes(decision.evidence.lane_words, workers)[index].llr
         after = decision.verdict.lanes[index].llr
         weight = dict(zip(decision.weights.indices, decision.weights.weights, strict=True)).get(index, 0)
+        score = decision.verdict.scores[index]
+    elif decision:
+        weight = decision.weights.anchor if guard == decision.evidence.merged_guard else 0
+        score = decision.verdict.guard_scores[guard] if decision.verdict.guard_scores else None
     yardstick = decision.after.yardstick if decision else 0
     return Verdict(
         round=history.round,
@@ -246,8 +258,8 @@ def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
         worker=client.facts.members[index].identity,
         outcome=outcome,
         reason=reason,
-        status=worker.status.name.lower() if worker else ("committed" if commitment else "absent"),
-        score=decision.verdict.scores[index] if decision and not is_guard else None,
+        status=member.status.name.lower() if member else ("committed" if commitment else "absent"),
+        score=score,
         yardstick=yardstick - 1 if yardstick else None,
         evidence_before=before,
         evidence_after=after,
@@ -265,7 +277,15 @@ def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
         overturn_transaction=next(
             (item.transaction for item in history.overturnings if item.index in (index, None)), None
         ),
+        guard=guard,
     )
+
+
+def _evidence(decision: Decision, index: int) -> WorkerEvidence:
+    """Give what a settled round has on a member; one guard's reading is the anchor."""
+    evidence = decision.evidence
+    everybody = evidence.workers + evidence.guards
+    return everybody[index] if index < len(everybody) else WorkerEvidence(Status.COMMITTED, evidence.anchor)
 
 
 def _outcome(
@@ -273,8 +293,7 @@ def _outcome(
     judged: JudgedRound,
     commitment: Commitment | None,
     index: int,
-    *,
-    is_guard: bool,
+    guard: int | None,
 ) -> tuple[str, str]:
     overturned = next((o for o in judged.history.overturnings if o.index in (index, None)), None)
     if overturned is not None and commitment is not None:
@@ -285,10 +304,25 @@ def _outcome(
         return "absent", "it did not commit in this round; nothing changes"
     if judged.decision is None:
         return "waiting", "the round is not settled yet"
-    if is_guard:
-        return "anchor", "the guard's anchor, against which the others are measured; never judged itself"
+    if guard is not None:
+        return _guard_outcome(judged.decision, guard)
     reason = refusal_reason(parameters, judged.decision, index)
     return ("approved" if judged.decision.verdict.is_approved(index) else "refused"), reason
+
+
+def _guard_outcome(decision: Decision, guard: int) -> tuple[str, str]:
+    evidence = decision.evidence
+    if not evidence.guards:
+        return "anchor", "the guard's anchor, against which the others are measured; never judged itself"
+    status, score = evidence.guards[guard].status, decision.verdict.guard_scores[guard]
+    if score is None:
+        what = _FAULTS.get(status, "it did not commit")
+        return "refused", f"{what}; the other guards' anchors count"
+    if score <= 0:
+        return "outvoted", f"its score against the majority of the guards is {score}, not above 0"
+    merged = "; its update is the one that is merged" if guard == evidence.merged_guard else ""
+    reason = f"one of {len(evidence.guards)} anchors whose majority the others are measured against"
+    return "anchor", f"{reason}; its own score against it is {score}{merged}"
 
 
 def _overturned_reason(overturned: Overturning) -> str:

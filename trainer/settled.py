@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from guard.committee import committee_reading
-from guard.evidence import WorkerEvidence
+from guard.evidence import Status, WorkerEvidence
 from guard.settlement import Settlement
 from guard.state import Decision
 from ledger import digests
@@ -25,6 +25,11 @@ def draft_settlement(
     everybody = tuple(guards)
     listed = everybody if len(everybody) > 1 else ()
     return Settlement(committee_reading(everybody), 0, tuple(workers), trace_root, guards=listed)
+
+
+def claimed(posted: Settlement) -> tuple[WorkerEvidence, ...]:
+    """Give what was posted about every member, in cohort order; one guard's reading is the anchor."""
+    return posted.workers + (posted.guards or (WorkerEvidence(Status.COMMITTED, posted.anchor),))
 
 
 def settled_facts(presence: int, seed: bytes, payload: bytes, decision: Decision) -> digests.Settlement:

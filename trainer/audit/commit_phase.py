@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
+from guard.committee import quorum
 from ledger import digests
 from ledger.client import LedgerClient
 from ledger.contribution import recover
@@ -75,7 +76,7 @@ class CommitPhase:
             if commitment.index in roots:
                 self._findings.differ(history.round, "commitment", "one", "a second one", identity)
             roots.setdefault(commitment.index, commitment.update_root)
-            if commitment.index != self._facts.guard_index:
+            if not self._facts.is_guard(commitment.index):
                 self._findings.count("contributions")
             signed.append(self._commitment(history, commitment, identity))
         derived = list(accumulate(signed, digests.append, initial=start))[-1]
@@ -123,7 +124,7 @@ class CommitPhase:
             findings.differ(number, "presence", word(sealed.presence), word(seal.presence))
         findings.same(number, "accumulator", sealed.accumulators[0], seal.accumulator)
         findings.same(number, "seal_block", seal.block, seal.seal_block)
-        if not seal.presence >> self._facts.guard_index & 1:
+        if not self._has_quorum(seal.presence):
             findings.differ(number, "seal", "void without an anchor", "sealed")
         if seal.presence == self._facts.full:
             last = history.commitments[-1].transaction if history.commitments else b""
@@ -151,7 +152,7 @@ class CommitPhase:
             return
         time = self._blocks.time(voided.block)
         if reason == digests.VoidReason.NO_ANCHOR:
-            has_anchor = bool(sealed.presence >> self._facts.guard_index & 1)
+            has_anchor = self._has_quorum(sealed.presence)
             holds = seal is None and not has_anchor and time > history.commit_deadline
         elif seal is None:
             holds = False
@@ -163,6 +164,10 @@ class CommitPhase:
             holds = time > self._blocks.time(seal.block) + settle_window_s
         if not holds:
             self._findings.differ(history.round, "void_reason", "a reason that holds", reason.name.lower())
+
+    def _has_quorum(self, presence: int) -> bool:
+        """Tell whether so many guards have committed that the round can be judged."""
+        return (presence >> self._facts.workers).bit_count() >= quorum(self._facts.guards)
 
 
 def distinct(values: Iterable[bytes]) -> tuple[bytes, ...]:

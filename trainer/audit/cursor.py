@@ -82,7 +82,9 @@ class Position:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any], model: Model | None, workers: int) -> Self:
+    def from_json(
+        cls, content: Mapping[str, Any], model: Model | None, workers: int, guards: int = 1
+    ) -> Self:
         """Read what as_json() gave.
 
         Raises:
@@ -96,7 +98,7 @@ class Position:
             block_hash=_digest(content["block_hash"]),
             root=_digest(content["root"]),
             record=_digest(content["record"]),
-            gate=None if gate is None else _gate_from_json(gate, workers),
+            gate=None if gate is None else _gate_from_json(gate, workers, guards),
             model=model,
             findings=content["findings"],
             opened_count=_number(content["opened_count"]),
@@ -114,8 +116,9 @@ class CursorRun:
         chain_id: The chain.
         ledger: Address of the ContributionLedger.
         run: Run id.
-        workers: Members of the cohort but the guard.
+        workers: Members of the cohort but the guards.
         is_replayed: Whether merges were computed again.
+        guards: Number of guards.
     """
 
     chain_id: int
@@ -123,6 +126,7 @@ class CursorRun:
     run: int
     workers: int
     is_replayed: bool
+    guards: int = 1
 
 
 class Cursor:
@@ -192,7 +196,7 @@ class Cursor:
                 model = decode_model(path.read_bytes())
                 if model_root(model.parameters, model.momentum, model.shape_digest) != root:
                     raise CursorError(path, "model", "its root is another one")
-            return Position.from_json(entry, model, self._run.workers)
+            return Position.from_json(entry, model, self._run.workers, self._run.guards)
         except LedgerError as error:
             raise CursorError(self._path, "model", str(error)) from error
         except (KeyError, TypeError, ValueError, AttributeError, GuardError) as error:
@@ -243,8 +247,8 @@ def _gate_as_json(gate: GateState) -> dict[str, object]:
     }
 
 
-def _gate_from_json(content: Mapping[str, Any], workers: int) -> GateState:
-    fresh = GateState.start(workers)
+def _gate_from_json(content: Mapping[str, Any], workers: int, guards: int) -> GateState:
+    fresh = GateState.start(workers, guards)
     words: Sequence[str] = content["lanes"]
     if len(words) != len(fresh.lane_words):
         raise ValueError(f"{len(words)} lane words instead of {len(fresh.lane_words)}")

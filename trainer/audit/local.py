@@ -74,7 +74,8 @@ class LocalClaims:
         if config is None:
             return
         findings.same(0, "config.run", facts.run, int(config.train_digest[:16], 16))
-        findings.same(0, "config.workers", facts.guard_index, config.workers)
+        findings.same(0, "config.workers", facts.workers, config.workers)
+        findings.same(0, "config.guards", facts.guards, config.guards)
         findings.same(0, "config.gate", facts.parameters, config.gate.as_tuple())
 
     def check_initial_model(self, root: bytes, findings: Findings) -> None:

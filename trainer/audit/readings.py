@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from guard.errors import QuorumError
 from guard.gate import ABSENT, Reading, Status, WorkerEvidence
 from guard.settlement import Settlement
 from guard.signs import SeedSigns
@@ -23,6 +24,7 @@ from trainer.audit.challenges import EXPONENT, FALSE_SUMS, FALSE_TRACE, missing_
 from trainer.audit.report import Findings, word
 from trainer.delivery import fetch_committed
 from trainer.errors import InputError
+from trainer.settled import claimed, draft_settlement
 from trainer.traces import expected_root, load_roots
 
 _COMPILE_FROM_ROWS = 1 << 15
@@ -48,12 +50,13 @@ class Readings:
     """What a round's bytes came to.
 
     Attributes:
-        settlement: What should have been posted, as far as the bytes are there; its median is not set.
+        settlement: What should have been posted, as far as the bytes are there; median and poster are not
+            set. None if with these bytes nothing could have been: too few guards have a sound anchor.
         is_posted: Whether that is what was posted.
         files: The sound files that were to be kept, by cohort index.
     """
 
-    settlement: Settlement
+    settlement: Settlement | None
     is_posted: bool
     files: dict[int, bytes]
 
@@ -111,10 +114,9 @@ class BytesAgain:
         traces: dict[int, bytes] = {}
         evidence: list[WorkerEvidence] = []
         before = self._failures
-        guard = self._facts.guard_index
-        anchor = posted.anchor
+        claims = claimed(posted)
         with closing(self._delivered(round_, roots, signs, keep)) as delivered:
-            for index in range(guard + 1):
+            for index, claim in enumerate(claims):
                 if index not in roots:
                     evidence.append(ABSENT)
                     continue
@@ -123,12 +125,16 @@ class BytesAgain:
                     files[index] = found.data
                 if found.assay.leaves:
                     traces[index] = digest_tree_root(found.assay.leaves)
-                claim = WorkerEvidence(Status.COMMITTED, anchor) if index == guard else posted.workers[index]
                 is_overturned = bool(overturned >> index & 1)
                 derived = self._compare_one(round_, index, roots[index], claim, found, is_overturned)
                 evidence.append(claim if is_overturned else derived)
-        reading = evidence.pop().reading
-        settlement = Settlement(anchor if reading is None else reading, 0, tuple(evidence))
+        try:
+            workers, guards = evidence[: self._facts.workers], evidence[self._facts.workers :]
+            if self._facts.guards == 1 and guards[0].reading is None:
+                guards = claims[self._facts.workers :]
+            settlement = draft_settlement(workers, guards)
+        except QuorumError:
+            settlement = None
         readings = Readings(settlement, self._failures == before, files)
         self._compare_traces(round_, traces, posted, overturned)
         return readings
@@ -144,16 +150,16 @@ class BytesAgain:
 
         One that differs is no failure if the traces of all those are right who were not overturned.
         """
-        guard = self._facts.guard_index
-        with_word = [i for i, worker in enumerate(posted.workers) if worker.status == Status.COMMITTED]
-        expected = expected_root(found, [*with_word, guard], guard + 1)
+        claims = claimed(posted)
+        with_word = [index for index, claim in enumerate(claims) if claim.status == Status.COMMITTED]
+        expected = expected_root(found, with_word, len(claims))
         if expected is None or expected == posted.trace_root:
             return
-        is_overturned = bool(overturned >> guard & 1)
+        is_overturned = bool(overturned >> self._facts.workers)  # with a guard's anchor the whole round is
         if overturned and not is_overturned:
-            standing = [index for index in (*with_word, guard) if not overturned >> index & 1]
+            standing = [index for index in with_word if not overturned >> index & 1]
             is_overturned = self._are_traces_right(standing, found, posted.trace_root)
-        worker = self._facts.members[guard].identity
+        worker = self._facts.members[self._facts.guard_indices[posted.poster]].identity
         self._findings.differ(
             round_,
             "trace_root",

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 from eth_utils import keccak
 
+from guard.committee import quorum
 from guard.errors import GuardError
 from guard.gate import GateParameters, Status
 from guard.settlement import Settlement, decode_settlement
@@ -22,7 +24,7 @@ from trainer.audit.readings import BytesAgain, Readings
 from trainer.audit.report import Findings, word
 from trainer.audit.run_facts import load_model
 from trainer.merge import Weighted, merge
-from trainer.settled import settled_facts
+from trainer.settled import claimed, settled_facts
 
 
 @dataclass(slots=True)
@@ -213,17 +215,13 @@ class RoundAudit:
     ) -> Judged | None:
         """Judge a round again from what was posted; None if that cannot be done."""
         number, findings = history.round, self._findings
-        guard = self._facts.members[-1]
-        findings.same(number, "sender", guard.signer, verdicts.sender, guard.identity)
         presence = sealed.presence if history.seal is None else history.seal.presence
-        try:
-            posted = decode_settlement(verdicts.payload, presence, self._facts.guard_index)
-        except GuardError as error:
-            findings.differ(number, "payload", "a payload of the format", error, guard.identity)
+        posted = self._posted(number, verdicts, presence)
+        if posted is None:
             carried.gate = None
+        if posted is None or carried.gate is None:
             return None
-        if carried.gate is None:
-            return None
+        self._check_votes(number, posted)
         median = carried.gate.median(self._parameters, posted)
         findings.same(number, "median", median, posted.median)
         posted = replace(posted, median=median)
@@ -231,9 +229,43 @@ class RoundAudit:
         self._compare_verdicts(number, verdicts, posted, decision)
         seeds = self._seeds(history, verdicts, sealed)
         records, seed = self._settled_records(verdicts, presence, sealed, decision, seeds)
-        workers = (1 << self._facts.guard_index) - 1
+        workers = (1 << self._facts.workers) - 1
         standing = decision.without(self._parameters, history.overturned_in_time & workers)
         return Judged(posted, standing, records, seed)
+
+    def _posted(self, number: int, verdicts: Verdicts, presence: int) -> Settlement | None:
+        """Read what was posted, and check who posted it; None if it cannot be read."""
+        facts, findings = self._facts, self._findings
+        try:
+            posted = decode_settlement(verdicts.payload, presence, facts.workers, facts.guards)
+        except GuardError as error:
+            senders = [i for i in facts.guard_indices if facts.members[i].signer == verdicts.sender]
+            author = facts.members[[*senders, facts.workers][0]]
+            findings.same(number, "sender", author.signer, verdicts.sender, author.identity)
+            findings.differ(number, "payload", "a payload of the format", error, author.identity)
+            return None
+        poster = facts.members[facts.guard_indices[posted.poster]]
+        findings.same(number, "sender", poster.signer, verdicts.sender, poster.identity)
+        return posted
+
+    def _check_votes(self, number: int, posted: Settlement) -> None:
+        """Check that a majority of the guards stands behind every "unavailable", where the run asks for that."""
+        missing = [i for i, claim in enumerate(claimed(posted)) if claim.status == Status.UNAVAILABLE]
+        if not missing:
+            return  # most rounds: nothing is asked
+        votes = self._votes
+        if votes is None:
+            return
+        needed = quorum(self._facts.guards)
+        for index in missing:
+            count = votes.votes_of(self._client.address, number, index).bit_count()
+            if count < needed:
+                expected = f"votes of at least {needed} guards"
+                self._findings.differ(number, "votes", expected, count, self._identity(index))
+
+    @cached_property
+    def _votes(self) -> GuardVotes | None:
+        return guard_votes(self._client)
 
     def _compare_verdicts(
         self, number: int, verdicts: Verdicts, posted: Settlement, decision: Decision
@@ -342,12 +374,13 @@ class RoundAudit:
         """Derive words and norms again; where they differ, say which verdicts would have fallen otherwise."""
         number = history.round
         is_merged = self._is_replayed and carried.model is not None
-        keep = (judged.decision.verdict.approved | 1 << self._facts.guard_index) if is_merged else 0
+        merged = self._facts.guard_indices[judged.decision.evidence.merged_guard]
+        keep = (judged.decision.verdict.approved | 1 << merged) if is_merged else 0
         overturned = self._overturned(history)
         readings = self._bytes.compare(number, sealed.roots, judged.posted, judged.seed, keep, overturned)
-        if readings.is_posted or carried.gate is None:
-            return readings
         settlement = readings.settlement
+        if readings.is_posted or carried.gate is None or settlement is None:
+            return readings
         settlement = replace(settlement, median=carried.gate.median(self._parameters, settlement))
         verdict = carried.gate.decide(self._parameters, number, settlement).verdict
         for index in range(len(settlement.workers)):
@@ -371,10 +404,11 @@ class RoundAudit:
     def _merged(self, judged: Judged, readings: Readings | None, carried: Carried) -> Model | None:
         """Replay the merge; None if model or bytes are not there."""
         model, weights = carried.model, judged.decision.weights
-        guard = self._facts.guard_index
+        evidence = judged.decision.evidence
+        merged = self._facts.guard_indices[evidence.merged_guard]
         if model is None or readings is None:
             return None
-        needed = [*weights.indices, *([guard] if weights.anchor else [])]
+        needed = [*weights.indices, *([merged] if weights.anchor else [])]
         if any(index not in readings.files for index in needed):
             return None
         terms = [
@@ -383,8 +417,8 @@ class RoundAudit:
             if (reading := judged.posted.workers[index].reading) is not None
         ]
         if weights.anchor:
-            anchor = UpdateView(readings.files[guard])
-            terms.append(Weighted(anchor.values, judged.posted.anchor.exponent, weights.anchor))
+            anchor = UpdateView(readings.files[merged])
+            terms.append(Weighted(anchor.values, evidence.merged_reading.exponent, weights.anchor))
         theta, momentum = merge(
             model.parameters,
             model.momentum,

@@ -222,7 +222,12 @@ class _Whole:
             return None
         facts = self._client.facts
         run = CursorRun(
-            self._node.chain_id, self._client.address, facts.run, facts.guard_index, self._options.replay
+            chain_id=self._node.chain_id,
+            ledger=self._client.address,
+            run=facts.run,
+            workers=facts.workers,
+            is_replayed=self._options.replay,
+            guards=facts.guards,
         )
         self._cursor = Cursor(self._options.cursor, run)
         return self._cursor.newest(self._hash_at)
@@ -274,7 +279,7 @@ class _Whole:
             root=root,
             record=bytes(32),
             model=model if self._options.replay else None,
-            gate=GateState.start(self._client.facts.guard_index),
+            gate=GateState.start(self._client.facts.workers, self._client.facts.guards),
         )
 
     def _check_opened(self, before: int, stream: RoundStream) -> None:

@@ -34,6 +34,7 @@ from trainer.assay import Assay, assay
 from trainer.challenger.rounds import SettledRound, challenge_facts
 from trainer.delivery import fetch_committed
 from trainer.errors import InputError
+from trainer.settled import claimed
 from trainer.traces import NO_TRACE, expected_root, load_leaves, load_roots
 
 Claim = SegmentClaim | BoundaryClaim | ExponentClaim | MalformedClaim | WithheldClaim | UnfoundedClaim
@@ -56,7 +57,7 @@ class Falsehood:
 
     Attributes:
         round: The round.
-        index: Cohort index, the guard's for its anchor.
+        index: Cohort index, a guard's for its anchor.
         worker: Identity of the member.
         field: What it is about.
         expected: What follows from the bytes.
@@ -65,6 +66,7 @@ class Falsehood:
         request: What has to be asked for first; None if nothing has.
         why: Why there is no claim; "" if there is one.
         may_change: Whether there may be a claim later: bytes that are missing may still come.
+        poster: Identity of the guard that posted it and answers for it with its stake.
     """
 
     round: int
@@ -77,6 +79,7 @@ class Falsehood:
     request: RequestKey | None = None
     why: str = ""
     may_change: bool = False
+    poster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +149,8 @@ class Examiner:
         is_alone: bool,
     ) -> Falsehood | None:
         """Compare one member's bytes with what was posted about it."""
-        guard = self._client.facts.guard_index
-        is_guard = index == guard
-        status = Status.COMMITTED if is_guard else round_.posted.workers[index].status
+        claims = claimed(round_.posted)
+        status = claims[index].status
         found = self._deliver(round_, index, signs)
         if status == Status.ABSENT:
             return None
@@ -162,7 +164,7 @@ class Examiner:
             kind = f"malformed ({found.fault.kind.name.lower()})"
             fault = MalformedClaim(self._target(round_, index), found.fault)
             return self._shown(round_, index, Field.STATUS, kind, "sound", fault)
-        reading = round_.posted.anchor if is_guard else round_.posted.workers[index].reading
+        reading = claims[index].reading
         if reading is None:  # cannot be: a committed one has a reading
             return None
         if reading.exponent != found.assay.exponent:
@@ -170,8 +172,9 @@ class Examiner:
             claim = ExponentClaim(self._target(round_, index), update.header, update.payload_root)
             return self._shown(round_, index, Field.EXPONENT, found.assay.exponent, reading.exponent, claim)
         if posted_roots is None:
-            if self._has_requests and not is_guard and not is_alone:
-                return None  # one request, about the anchor, is enough: it takes the whole round back
+            last = max(i for i, claim in enumerate(claims) if claim.reading is not None)
+            if self._has_requests and index != last and not is_alone:
+                return None  # one request, about an anchor, is enough: it takes the whole round back
             difference = _difference(found.assay, reading)
             return self._no_trace(round_, index, *difference, "the round's trace")
         return self._sums(round_, index, signs, found, reading, posted_roots)
@@ -337,9 +340,11 @@ class Examiner:
         why: str = "",
         may_change: bool = False,
     ) -> Falsehood:
-        worker = self._client.facts.members[index].identity
+        facts = self._client.facts
+        worker = facts.members[index].identity
+        poster = facts.members[facts.guard_indices[round_.posted.poster]].identity
         return Falsehood(
-            round_.number, index, worker, field, expected, posted, claim, request, why, may_change
+            round_.number, index, worker, field, expected, posted, claim, request, why, may_change, poster
         )
 
     def _target(self, round_: SettledRound, index: int) -> Target:
@@ -356,8 +361,8 @@ class Examiner:
             raise
         except (LedgerError, InputError):
             pass
-        sound = [i for i, w in enumerate(round_.posted.workers) if w.status == Status.COMMITTED]
-        sound.append(self._members - 1)
+        claims = claimed(round_.posted)
+        sound = [index for index, claim in enumerate(claims) if claim.status == Status.COMMITTED]
         own: dict[int, bytes] = {}
         for index in sound:
             leaves = self._deliver(round_, index, signs).assay.leaves

@@ -85,14 +85,14 @@ def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, Settled
         EnvironmentFault: The node failed.
     """
     parameters = GateParameters(*client.facts.parameters)
-    workers = client.facts.guard_index
-    state = GateState.start(workers)
+    workers, guards = client.facts.workers, client.facts.guards
+    state = GateState.start(workers, guards)
     for history in read_rounds(client.node, client.address):
         if history.seal is None or history.verdicts is None or history.voided is not None:
             yield history, None
             continue
         verdicts = history.verdicts
-        posted = decode_settlement(verdicts.payload, history.seal.presence, workers)
+        posted = decode_settlement(verdicts.payload, history.seal.presence, workers, guards)
         decision = state.decide(parameters, history.round, posted)
         state = decision.without(parameters, history.overturned_in_time).after
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)

@@ -68,7 +68,7 @@ class Outcome:
             contract or by our own check.
         transaction: Of the challenge, 32 bytes; None unless overturned.
         price: What it cost or would cost; None without a transaction.
-        slashed_wei: What the guard lost.
+        slashed_wei: What the guard that had posted it lost.
         answer_by: Until when an answer counts, Unix seconds of the chain; 0 unless waiting.
         detail: Why there is no claim, or what the contract said; "" otherwise.
     """
@@ -99,6 +99,7 @@ class Outcome:
             "round": false.round,
             "index": false.index,
             "worker": false.worker,
+            "poster": false.poster,
             "field": false.field.value,
             "expected": false.expected,
             "posted": false.posted,
