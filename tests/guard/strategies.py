@@ -2,7 +2,17 @@
 
 from hypothesis import strategies as st
 
-from guard.gate import ABSENT, MALFORMED, UNAVAILABLE, GateParameters, Reading, RoundEvidence, WorkerEvidence
+from guard.committee import committee_reading
+from guard.gate import (
+    ABSENT,
+    MALFORMED,
+    UNAVAILABLE,
+    GateParameters,
+    Reading,
+    RoundEvidence,
+    Status,
+    WorkerEvidence,
+)
 from guard.lanes import Lane, pack_lanes, unpack_lanes
 from guard.spec import gate as spec
 
@@ -27,8 +37,6 @@ faults = st.sampled_from([ABSENT, UNAVAILABLE, MALFORMED])
 
 
 def workers(of: st.SearchStrategy[Reading]) -> st.SearchStrategy[WorkerEvidence]:
-    from guard.gate import Status
-
     return st.one_of(of.map(lambda reading: WorkerEvidence(Status.COMMITTED, reading)), faults)
 
 
@@ -43,6 +51,43 @@ def rounds(draw: st.DrawFn, max_workers: int = 9) -> RoundEvidence:
         workers=members,
         lane_words=pack_lanes([*before, Lane()]),
         yardstick=draw(st.one_of(st.integers(0, 70_000), st.sampled_from([0, 1, 65_537]))),
+    )
+
+
+def guards() -> st.SearchStrategy[tuple[WorkerEvidence, ...]]:
+    """Any committee: 3 to 15 guards, sound or not; some have no majority."""
+    return st.sampled_from([3, 5, 7, 15]).flatmap(
+        lambda count: st.one_of(
+            *(
+                st.lists(source, min_size=count, max_size=count).map(tuple)
+                for source in (workers(readings), readings.map(sound), similar_readings.map(sound))
+            )
+        )
+    )
+
+
+def sound(reading: Reading) -> WorkerEvidence:
+    return WorkerEvidence(Status.COMMITTED, reading)
+
+
+@st.composite
+def committee_rounds(draw: st.DrawFn) -> RoundEvidence:
+    """A round of a cohort whose guards have a majority."""
+    evidence = draw(rounds(max_workers=6))
+    members = draw(guards())
+    needed = (len(members) + 1) // 2
+    members = (*(sound(draw(similar_readings)) for _ in range(needed)), *members[needed:])
+    order = draw(st.permutations(range(len(members))))
+    members = tuple(members[k] for k in order)
+    before = unpack_lanes(evidence.lane_words, len(evidence.workers))
+    of_guards = draw(st.lists(lanes, min_size=len(members), max_size=len(members)))
+    return RoundEvidence(
+        round=evidence.round,
+        anchor=committee_reading(members),
+        workers=evidence.workers,
+        lane_words=pack_lanes([*before, *of_guards]),
+        yardstick=evidence.yardstick,
+        guards=members,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from eth_hash.auto import keccak
 
-from guard.spec import gate, merge, sketch, trace, update
+from guard.spec import committee, gate, merge, sketch, trace, update
 
 PATH = Path(__file__).with_name("hallmark_v1.json")
 SEEDS = [sha256(b"seed %d" % i).digest() for i in range(3)]
@@ -634,6 +634,206 @@ def rounds() -> tuple[list[Json], list[Json]]:
     return gates, weighed + large
 
 
+# ---- gate.md, Several guards
+
+
+def committees() -> list[Json]:
+    """Readings of committees: ties, even V, equal norms under other exponents, too few."""
+    full, nobody = 2**256 - 1, gate.Posted(0)
+    draw = Draw("committees")
+    code = draw.bits(256)
+    a, b, c = (draw.near(code, 60) for _ in range(3))
+    striped = 0xAAAA << 240
+    cases: list[tuple[str, list[gate.Posted]]] = [
+        ("three that differ", [committed(a, 30), committed(b, 10), committed(c, 20)]),
+        ("two against one", [committed(code), committed(code ^ full, 10**15, 40), committed(code)]),
+        ("a tie is 1", [committed(striped, 5), committed(striped ^ full, 4), nobody]),
+        ("a tie is 1, the other is absent", [nobody, committed(striped, 4), committed(a, 4)]),
+        ("unavailable", [committed(a, 7), gate.Posted(2), committed(b, 8)]),
+        ("malformed", [gate.Posted(3), committed(a, 7), committed(b, 6)]),
+        ("equal norms under other exponents", [committed(a, 16, 0), committed(b, 1, 2), committed(c, 4, 1)]),
+        ("equal norms, the first are smaller", [committed(a, 4, 3), committed(b, 1, 4), committed(c, 2**8)]),
+        ("zero norms", [committed(a, 0, 63), committed(b, 0, -64), committed(c, 0, 0)]),
+        ("one zero norm", [committed(a, 0, 63), committed(b, 1, -64), committed(c, 2, -64)]),
+        (
+            "norms at their limits",
+            [committed(a, 2**64 - 1, 63), committed(b, 2**64 - 1, -64), committed(c, 1, 63)],
+        ),
+        ("equal scores: the first is merged", [committed(a), committed(b ^ full), committed(a)]),
+        ("all bits set", [committed(full)] * 3),
+        ("no bit set", [committed(0)] * 3),
+        ("one of three", [nobody, committed(a), gate.Posted(2)]),
+        ("nobody of three", [nobody, gate.Posted(3), gate.Posted(2)]),
+        (
+            "five, two lie together",
+            [committed(draw.near(code, 30), 10**6 + k) for k in range(3)]
+            + [committed(code ^ full, 2**60), committed(code ^ full, 0)],
+        ),
+        ("four of five", [committed(x, 9 - k) for k, x in enumerate((a, b, c, code))] + [nobody]),
+        ("three of five", [gate.Posted(2), committed(a, 3), nobody, committed(b, 1), committed(c, 2)]),
+        ("two of five", [gate.Posted(2), committed(a, 3), nobody, committed(b, 1), gate.Posted(3)]),
+        ("fifteen", [committed(draw.bits(256), draw.bits(64), draw.between(-64, 63)) for _ in range(15)]),
+        ("fifteen of one word", [committed(code, 10**9 + draw.bits(20)) for _ in range(15)]),
+        ("eight of fifteen", [committed(draw.bits(256), k) for k in range(8)] + [nobody] * 7),
+        ("fourteen of fifteen", [committed(draw.bits(256), 5, -k) for k in range(14)] + [gate.Posted(3)]),
+        ("seven of fifteen", [committed(a)] * 7 + [nobody, gate.Posted(2)] + [gate.Posted(3)] * 6),
+        ("one guard", [committed(a, 3, -2)]),
+    ]
+    out = []
+    for name, guards in cases:
+        case: Json = {"name": name, "guards": [posted_json(p) for p in guards], "reading": None}
+        try:
+            reading = committee.reading(guards)
+        except committee.NoQuorum:
+            out.append(case)
+            continue
+        case["reading"] = posted_json(reading)
+        case["scores"] = committee.scores(guards, reading.code)
+        case["mergedGuard"] = committee.merged_guard(guards, reading.code)
+        out.append(case)
+    return out
+
+
+class CommitteeRounds:
+    """Consecutive rounds of one cohort with several guards."""
+
+    def __init__(self, name: str, workers: int, guards: int) -> None:
+        self.name = name
+        self.spec = gate.GateSpec()
+        self.workers = workers
+        self.lanes = [gate.Lane()] * (workers + guards)
+        self.yardstick = 0
+        self.pairs: merge.Pairs = {}
+        self.cases: list[Json] = []
+
+    def play(
+        self, round_number: int, workers: list[gate.Posted], guards: list[gate.Posted], poster: int
+    ) -> None:
+        w = self.workers
+        anchor = committee.reading(guards)
+        of_workers, of_guards = self.lanes[:w], self.lanes[w:]
+        banned = [lane.llr >= self.spec.banFrom for lane in of_workers]
+        verdict = gate.gate(self.spec, round_number, anchor, workers, of_workers, self.yardstick)
+        after = verdict.lanes + committee.next_lanes(of_guards, guards, anchor.code, round_number)
+        members = [*workers, *guards]
+        trace_root = sha256(f"{self.name} {round_number}".encode()).digest()
+        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, poster)
+        self.pairs = merge.coalition(self.spec, self.pairs, anchor, workers, banned)
+        number = committee.merged_guard(guards, anchor.code)
+        given = merge.weights(
+            self.spec, self.pairs, anchor, workers, verdict.lanes, verdict.approved, guards[number]
+        )
+        preimage = merge.weights_preimage(7, round_number, given)
+        self.cases.append(
+            {
+                "name": f"{self.name}, round {round_number}",
+                "spec": spec_json(self.spec),
+                "round": round_number,
+                "poster": poster,
+                "anchor": posted_json(anchor),
+                "workers": [posted_json(p) for p in workers],
+                "guards": [posted_json(p) for p in guards],
+                "presence": word(sum(1 << i for i, p in enumerate(members) if p.status)),
+                "laneWordsBefore": [word(x) for x in gate.lane_words(self.lanes)],
+                "yardstickBefore": self.yardstick,
+                "median": verdict.median,
+                "traceRoot": h(trace_root),
+                "payload": h(payload),
+                "payloadHash": h(keccak(payload)),
+                "scores": verdict.scores,
+                "guardScores": committee.scores(guards, anchor.code),
+                "mergedGuard": number,
+                "approved": word(verdict.approved),
+                "yardstickAfter": verdict.yardstick,
+                "laneWordsAfter": [word(x) for x in gate.lane_words(after)],
+                "pairs": [[i, j, value] for (i, j), value in sorted(self.pairs.items())],
+                "indices": given.indices,
+                "weights": given.weights,
+                "anchorWeight": given.anchor,
+                "weightsPreimage": h(preimage),
+                "weightsDigest": h(keccak(preimage)),
+            }
+        )
+        self.lanes, self.yardstick = after, verdict.yardstick
+
+
+def committee_rounds() -> list[Json]:
+    full = 2**256 - 1
+    games: list[CommitteeRounds] = []
+
+    # Three guards: all, a liar, one that is away, one without data; a worker that flips every sign.
+    draw = Draw("three guards")
+    game = CommitteeRounds("three guards", 5, 3)
+    for round_number in range(1, 7):
+        truth = draw.bits(256)
+        workers = [committed(draw.near(truth, 60), 10**9 + draw.bits(28)) for _ in range(5)]
+        workers[1] = committed(workers[0].code ^ full)
+        workers[4] = [workers[4], gate.Posted(0), gate.Posted(2), gate.Posted(3)][round_number % 4]
+        guards = [committed(draw.near(truth, 30), 10**9 + draw.bits(29)) for _ in range(3)]
+        if round_number == 2:
+            guards[0] = committed(truth ^ full, 2**63, 20)
+        if round_number == 3:
+            guards[1] = gate.Posted(0)
+        if round_number == 4:
+            guards[2] = gate.Posted(2)
+        if round_number == 5:
+            guards[1] = gate.Posted(3)
+        if round_number == 6:
+            guards[0] = committed(guards[0].code, 0, 63)
+        game.play(round_number, workers, guards, round_number % 3)
+    games.append(game)
+
+    # Five guards of a cohort whose guards' lanes share words with workers'; lanes at their ends.
+    draw = Draw("five guards")
+    game = CommitteeRounds("five guards", 6, 5)
+    game.lanes[6:] = [
+        gate.Lane(16383, 0, 8191, 2047, 2047),
+        gate.Lane(-16384, 0, 8191, 2047, 0),
+        gate.Lane(-1, 0, 0, 0, 3),
+        gate.Lane(1, 0, 8190, 2046, 1),
+        gate.Lane(3, 0, 1, 2, 3),
+    ]
+    for round_number in (4096, 4097, 2**32 - 1):
+        truth = draw.bits(256)
+        workers = [committed(draw.near(truth, 70), 10**9 + draw.bits(28)) for _ in range(6)]
+        guards = [committed(draw.near(truth, 25), 10**9 + draw.bits(28)) for _ in range(5)]
+        guards[1] = committed(truth ^ full, 2**64 - 1, 63)
+        if round_number == 4097:
+            guards[3:] = [gate.Posted(2), gate.Posted(3)]
+        if round_number == 2**32 - 1:
+            guards[0], guards[4] = gate.Posted(0), gate.Posted(0)
+            workers = [gate.Posted(0)] * 6
+        game.play(round_number, workers, guards, 4)
+    games.append(game)
+
+    # A score of exactly 0 counts as refused, and norms of zero make every worker alive.
+    game = CommitteeRounds("a guard with a score of 0", 1, 3)
+    half = 2**128 - 1
+    game.play(1, [committed(full)], [committed(full, 0), committed(full, 0), committed(half, 9)], 2)
+    games.append(game)
+
+    # Fifteen guards, and the largest cohort.
+    draw = Draw("fifteen guards")
+    game = CommitteeRounds("fifteen guards", 3, 15)
+    for round_number in (1, 2):
+        truth = draw.bits(256)
+        workers = [committed(draw.near(truth, 60), 10**9) for _ in range(3)]
+        guards = [committed(draw.near(truth, 60), 10**9 + draw.bits(29)) for _ in range(15)]
+        if round_number == 2:
+            guards[3:10] = [gate.Posted(0), *[committed(truth ^ full, 1)] * 4, gate.Posted(3), gate.Posted(2)]
+        game.play(round_number, workers, guards, 14)
+    games.append(game)
+
+    draw = Draw("largest cohort of guards")
+    game = CommitteeRounds("largest cohort", 241, 15)
+    truth = draw.bits(256)
+    workers = [committed(draw.near(truth, 90), 10**9) if i % 8 == 0 else gate.Posted(0) for i in range(241)]
+    guards = [committed(draw.near(truth, 40), 10**9 + k) for k in range(15)]
+    game.play(1, workers, guards, 7)
+    games.append(game)
+    return [case for game in games for case in game.cases]
+
+
 def medians() -> list[Json]:
     cases = [[], [4], [4, 2], [-2, 0, 2], [0, 0, 2, 2], [256, -256, 256, -256, 0, 0], [2, 2, 2], [2, 4, 6, 8]]
     out = []
@@ -683,6 +883,8 @@ def build() -> dict[str, list[Json]]:
         "medians": medians(),
         "gates": gates,
         "weights": weighed,
+        "committees": committees(),
+        "committeeGates": committee_rounds(),
         "models": models(),
     }
 

@@ -45,6 +45,10 @@ def worker_of(posted: Case) -> WorkerEvidence:
     return WorkerEvidence(status, reading_of(posted) if status == Status.COMMITTED else None)
 
 
+def guards_of(case: Case) -> tuple[WorkerEvidence, ...]:
+    return tuple(worker_of(posted) for posted in case.get("guards", []))
+
+
 def evidence_of(case: Case) -> RoundEvidence:
     return RoundEvidence(
         round=case["round"],
@@ -53,4 +57,5 @@ def evidence_of(case: Case) -> RoundEvidence:
         lane_words=tuple(number(word) for word in case["laneWordsBefore"]),
         yardstick=case["yardstickBefore"],
         median=case["median"],
+        guards=guards_of(case),
     )
