@@ -17,6 +17,7 @@ from ledger.contribution import sign
 from ledger.deployment import Deployer, MemoryJournal, RunFacts
 from ledger.node import Node, Sent
 from ledger.parties import Parties, local_parties
+from trainer.settled import draft_settlement
 
 HARDFORK = "prague"
 SIZES = (8, 16, 32, 64, 128)
@@ -32,7 +33,7 @@ class RoundGas:
     """Gas of one round's transactions, whole transactions with calldata.
 
     Attributes:
-        workers: Number of workers; the guard's anchor is committed on top.
+        workers: Number of workers; the guards' anchors are committed on top.
         commit: commitBatch with every EIP-712 signature verified; seals the round.
         seal: A seal transaction; 0 because the last commitment seals.
         settle: The gate recomputed, reputation written; fixes the seed.
@@ -58,7 +59,7 @@ class RoundGas:
 
 
 def bench_gas(
-    sizes: Sequence[int] = SIZES, on_size: Callable[[int], None] = lambda _: None
+    sizes: Sequence[int] = SIZES, on_size: Callable[[int], None] = lambda _: None, guards: int = 1
 ) -> list[RoundGas]:
     """Measure exact gas on a fresh chain for each cohort size.
 
@@ -68,20 +69,24 @@ def bench_gas(
     Args:
         sizes: Numbers of workers, each 1..255.
         on_size: Told which size begins.
+        guards: Number of guards, odd, 1..15.
 
     Returns:
         One entry per size.
+
+    Raises:
+        InputError: No ledger takes so many workers and guards.
     """
     results = []
     for size in sizes:
         on_size(size)
         with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
-            results.append(_measure(Node(EmbeddedProvider(RpcDispatcher(chain))), size))
+            results.append(_measure(Node(EmbeddedProvider(RpcDispatcher(chain))), size, guards))
     return results
 
 
-def _measure(node: Node, size: int) -> RoundGas:
-    rounds = SyntheticRounds(node, size)
+def _measure(node: Node, size: int, guards: int) -> RoundGas:
+    rounds = SyntheticRounds(node, size, guards)
     for _ in range(ROUNDS - 1):
         rounds.play()
     sent = rounds.play()
@@ -95,9 +100,9 @@ class SyntheticRounds:
         seconds: Wall time spent so far, by step.
     """
 
-    def __init__(self, node: Node, size: int) -> None:
-        """Deploy a run with this many workers."""
-        self._parties = local_parties(size)
+    def __init__(self, node: Node, size: int, guards: int = 1) -> None:
+        """Deploy a run with this many workers and guards."""
+        self._parties = local_parties(size, guards)
         facts = RunFacts(
             run=1,
             initial_model=keccak(b"model"),
@@ -110,8 +115,8 @@ class SyntheticRounds:
         address = deployer.run(self._parameters.as_tuple(), self._parties, facts)
         self._client = LedgerClient(node, address)
         self._rng = np.random.default_rng(size)
-        self._state = GateState.start(size)
-        self._size = size
+        self._state = GateState.start(size, guards)
+        self._size, self._guards = size, guards
         self.seconds = dict.fromkeys(("sign", "commit", "settle", "finalize"), 0.0)
 
     def play(self) -> dict[str, Sent]:
@@ -125,7 +130,7 @@ class SyntheticRounds:
         commit = client.commit_batch(operator, state.round, state.commit_deadline, batch)
         node.wait_for_block(client.state().seal_block + 1)
         self._book("commit", started)
-        settlement = _settlement(self._parameters, self._state, self._size, self._rng)
+        settlement = _settlement(self._parameters, self._state, self._size, self._guards, self._rng)
         decision = self._state.decide(self._parameters, state.round, settlement)
         self._state = decision.after
         started = time.perf_counter()
@@ -148,7 +153,7 @@ def _signed(
 ) -> dict[int, SignedCommitment]:
     parent = client.state().parent_model
     batch = {}
-    for index, party in enumerate((*parties.workers, parties.guard)):
+    for index, party in enumerate(parties.members):
         root, tokens = rng.bytes(32), int(rng.integers(1 << 20, 1 << 24))
         contribution = client.contribution(index, number, parent, root, tokens, deadline)
         digest = contribution.digest(client.facts.domain)
@@ -157,14 +162,18 @@ def _signed(
 
 
 def _settlement(
-    parameters: GateParameters, state: GateState, size: int, rng: np.random.Generator
+    parameters: GateParameters, state: GateState, size: int, guards: int, rng: np.random.Generator
 ) -> Settlement:
-    """Give readings of honest-looking updates: codes that share about 60 % of the anchor's bits."""
+    """Give readings of honest-looking updates: codes that share about 60 % of the first anchor's bits."""
     anchor = Reading(int.from_bytes(rng.bytes(32), "big"), int(rng.integers(1 << 35, 1 << 37)), -14)
-    workers = []
-    for _ in range(size):
+
+    def like_the_anchor() -> WorkerEvidence:
         flips = int.from_bytes(np.packbits(rng.random(256) < 0.4).tobytes(), "big")
         reading = Reading(anchor.code ^ flips, int(rng.integers(1 << 35, 1 << 37)), -14)
-        workers.append(WorkerEvidence(Status.COMMITTED, reading))
-    draft = Settlement(anchor, 0, tuple(workers), trace_root=rng.bytes(32))
+        return WorkerEvidence(Status.COMMITTED, reading)
+
+    workers = [like_the_anchor() for _ in range(size)]
+    trace_root = rng.bytes(32)
+    first = WorkerEvidence(Status.COMMITTED, anchor)
+    draft = draft_settlement(workers, [first, *(like_the_anchor() for _ in range(guards - 1))], trace_root)
     return replace(draft, median=state.median(parameters, draft))

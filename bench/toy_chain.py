@@ -312,7 +312,7 @@ class ToyChain:
             "aggregator": self._parties.operator.address, "run": _RUN, "specDigest": self._spec,
             "shapeDigest": _SHAPE, "length": _LENGTH, "guardSigner": self._parties.guard.signer.address,
             "parameters": self._parameters.as_tuple(), "isCohort": True,
-            "members": [member.identity.address for member in self._members],
+            "members": [member.identity.address for member in self._members], "guards": 1,
             "dataRequests": _NO_ADDRESS, "challenge": _NO_ADDRESS, "vault": _NO_ADDRESS,
             "guardian": _NO_ADDRESS,
         }  # fmt: skip

@@ -18,8 +18,15 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--workers", multiple=True, type=click.IntRange(1, 255), help="Cohort size; may be repeated.")
+@click.option(
+    "--guards",
+    type=click.IntRange(1, 15),
+    default=1,
+    show_default=True,
+    help="Guards, odd; of several only rounds are measured, no challenges.",
+)
 @json_option
-def gas(workers: tuple[int, ...], as_json: bool) -> None:
+def gas(workers: tuple[int, ...], guards: int, as_json: bool) -> None:
     """Gas per contribution by phase and cohort size, everything included.
 
     Whole transactions with calldata, every signature verified and every verdict recomputed by the EVM, in a
@@ -30,34 +37,41 @@ def gas(workers: tuple[int, ...], as_json: bool) -> None:
     \b
     hallmark bench gas
     hallmark bench gas --workers 64 --json
+    hallmark bench gas --workers 64 --guards 3
     """
     from bench.challenges import bench_challenges
     from bench.gas import HARDFORK, SIZES, bench_gas
 
     sizes = workers or SIZES
     with notices.status("gas") as line:
-        measured = bench_gas(sizes, on_size=lambda size: line.update(f"gas: {size} workers"))
-        challenge = bench_challenges(
-            sizes, on_size=lambda size: line.update(f"gas of challenges: {size} workers")
+        measured = bench_gas(sizes, lambda size: line.update(f"gas: {size} workers"), guards)
+        challenge = (
+            bench_challenges(sizes, on_size=lambda size: line.update(f"gas of challenges: {size} workers"))
+            if guards == 1
+            else {}
         )
     per_contribution = {str(gas.workers): gas.per_contribution() for gas in measured}
     if as_json:
         write_json(
             {
                 "hardfork": HARDFORK,
+                "guards": guards,
                 "per_contribution": per_contribution,
-                "challenge": challenge[sizes[0]],
+                "challenge": challenge.get(sizes[0]),
                 "challenge_workers": sizes[0],
                 "challenge_by_workers": {str(size): gas for size, gas in challenge.items()},
             }
         )
         return
-    table = Table(title=f"Gas per contribution ({HARDFORK})")
+    with_guards = "" if guards == 1 else f", {guards} guards"
+    table = Table(title=f"Gas per contribution ({HARDFORK}{with_guards})")
     for name in ("workers", "commit", "seal", "settle", "finalize", "total"):
         table.add_column(name, justify="right")
     for size, phases in per_contribution.items():
         table.add_row(size, *(f"{phases[n]:,.0f}" for n in ("commit", "seal", "settle", "finalize", "total")))
     results.print(table)
+    if not challenge:
+        return
     table = Table(title=f"Gas of one challenge at 268M values ({HARDFORK})")
     table.add_column("")
     for workers_count in challenge:

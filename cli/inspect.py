@@ -71,8 +71,8 @@ def history(worker: str, target: "RunTarget", as_json: bool) -> None:
 
 
 def member_name(v: "Verdict") -> str:
-    """Name a member: "worker 7", "guard 0 (member 8)"."""
-    return f"worker {v.index}" if v.guard is None else f"guard {v.guard} (member {v.index})"
+    """Name a member: "worker 7", "guard 0, member 8"."""
+    return f"worker {v.index}" if v.guard is None else f"guard {v.guard}, member {v.index}"
 
 
 @click.command()
@@ -112,6 +112,8 @@ def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
         is_text = name in ("worker", "")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=is_text)
     for index, identity, view, guard in rows:
+        if guard == 0:
+            table.add_section()
         table.add_row(
             str(index),
             identity if results.width >= WIDE else short(identity, keep=4),

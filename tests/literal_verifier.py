@@ -15,6 +15,7 @@ from eth_keys.datatypes import Signature
 from eth_keys.exceptions import BadSignature, ValidationError
 from eth_utils import keccak
 
+from guard.spec.committee import merged_guard, next_lanes, quorum, reading, voters
 from guard.spec.gate import (
     GateSpec,
     Lane,
@@ -58,7 +59,7 @@ DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId,ad
 FIELDS = {
     "accumulator", "approved", "blob", "block_hash", "commit_time", "exponent", "initial_model", "median",
     "model_root", "norm2", "parent_model", "payload", "presence", "record", "reputation", "seal_block",
-    "seed", "sender", "signature", "status", "trace_root", "void_reason", "weights_digest", "word",
+    "seed", "sender", "signature", "status", "trace_root", "void_reason", "votes", "weights_digest", "word",
     "yardstick",
 }  # fmt: skip
 """What this verifier looks at."""
@@ -106,7 +107,10 @@ class LiteralVerifier:
         )
         cohort = unhex(ask("eth_getCode", "0x" + self.view("cohort()")[12:].hex(), "latest"))[1:]
         self.members = [(cohort[i : i + 20], cohort[i + 20 : i + 40]) for i in range(0, len(cohort), 40)]
-        self.guard = len(self.members) - 1
+        self.guards = self.number("guards()")
+        self.workers = len(self.members) - self.guards
+        self.entries = self.workers if self.guards == 1 else len(self.members)
+        self.requests = self.view("dataRequests()")[12:]
 
     def view(self, signature: str, to: bytes | None = None, argument: bytes = b"") -> bytes:
         address = self.ledger if to is None else "0x" + to.hex()
@@ -126,7 +130,7 @@ class LiteralVerifier:
         rounds = self.read()
         initial = rounds[1].parent if rounds else b""
         parameters, momentum = self.first_model(initial)
-        lanes = [Lane()] * self.guard
+        lanes = [Lane()] * len(self.members)
         yardstick, pairs, record, root = 0, Pairs(), bytes(32), initial
         for number in sorted(rounds):
             r = rounds[number]
@@ -147,27 +151,37 @@ class LiteralVerifier:
                 self.note(number, None, "record", self.record_of(number) in expected)
                 continue
             s = r.settled
-            self.note(number, self.guard, "sender", s["sender"] == self.members[-1][1])
             presence = presence if r.seal is None else r.seal["presence"]
             payload = s["payload"]
-            here = presence & ((1 << self.guard) - 1)
-            bad = int.from_bytes(payload[64:96], "big") | int.from_bytes(payload[96:128], "big")
-            n = here.bit_count()
-            if not self.note(number, self.guard, "payload", len(payload) == 160 + 41 * n and not bad & ~here):
+            is_readable = self.is_payload(payload, presence)
+            senders = [i for i, (_, key) in enumerate(self.members) if key == s["sender"] and i >= self.workers]
+            poster = self.workers + payload[139] if is_readable else [*senders, self.workers][0]
+            self.note(number, poster, "sender", s["sender"] == self.members[poster][1])
+            if not self.note(number, poster, "payload", is_readable):
                 break  # what follows rests on what cannot be read
-            anchor, x, posted, trace_root = decode_payload(payload, presence, self.guard)
-            verdict = gate(self.spec, number, anchor, posted, lanes, yardstick)
+            anchor, x, everybody, trace_root = decode_payload(payload, presence, self.entries)
+            posted, guards = everybody[: self.workers], everybody[self.workers :]
+            self.votes(number, everybody)
+            verdict = gate(self.spec, number, anchor, posted, lanes[: self.workers], yardstick)
             self.note(number, None, "median", x == verdict.median)
-            for i in range(self.guard):
+            for i in range(self.workers):
                 same = (verdict.approved ^ s["approved"]) >> i & 1 == 0
                 self.note(number, i, "approved", same)
-            self.note(number, None, "approved", s["approved"] >> self.guard == 0)
+            self.note(number, None, "approved", s["approved"] >> self.workers == 0)
             self.note(number, None, "yardstick", verdict.yardstick == s["yardstick"])
             seed, seeds = self.seed(r, acc)
-            words_before, words_after = (lane_words([*ls, Lane()]) for ls in (lanes, verdict.lanes))
-            banned = [lane.llr >= self.spec.banFrom for lane in lanes]
+            of_guards = lanes[self.workers :]
+            if guards:
+                of_guards = next_lanes(of_guards, guards, anchor.code, number)
+            after = [*verdict.lanes, *of_guards]
+            words_before, words_after = lane_words(lanes), lane_words(after)
+            banned = [lane.llr >= self.spec.banFrom for lane in lanes[: self.workers]]
             pairs = coalition(self.spec, pairs, anchor, posted, banned)
-            w = weights(self.spec, pairs, anchor, posted, verdict.lanes, verdict.approved)
+            # With one guard what is posted of it is the header.
+            chosen = merged_guard(guards, anchor.code) if guards else 0
+            claims = everybody if guards else [*posted, anchor]
+            merged = claims[self.workers + chosen]
+            w = weights(self.spec, pairs, anchor, posted, verdict.lanes, verdict.approved, merged)
             settled = {
                 keccak(
                     keccak(text="hallmark.settled.v1") + a + word(presence) + sd + keccak(payload)
@@ -178,12 +192,12 @@ class LiteralVerifier:
                 for sd in seeds
             }  # fmt: skip
             seed = settled.get(s["record"], seed)
-            files, traces = self.files(number, roots, posted, anchor, seed)
-            with_word = [i for i, claim in enumerate(posted) if claim.status == 1] + [self.guard]
+            files, traces = self.files(number, roots, claims, seed)
+            with_word = [i for i, claim in enumerate(claims) if claim.status == 1]
             if set(with_word) <= set(traces):
-                of_members = [traces[i] if i in with_word else bytes(32) for i in range(self.guard + 1)]
-                self.note(number, self.guard, "trace_root", round_root(of_members) == trace_root)
-            lanes, yardstick = verdict.lanes, verdict.yardstick
+                of_members = [traces[i] if i in with_word else bytes(32) for i in range(len(claims))]
+                self.note(number, poster, "trace_root", round_root(of_members) == trace_root)
+            lanes, yardstick = after, verdict.yardstick
             kept = self.record_of(number)
             if r.final is None:
                 self.note(number, None, "record", {kept, s["record"]} <= set(settled))
@@ -191,7 +205,10 @@ class LiteralVerifier:
                 continue
             digest = keccak(weights_preimage(self.run, number, w))
             self.note(number, None, "weights_digest", digest == r.final["weights"])
-            model = self.merged(w, posted, anchor, files, parameters, momentum)
+            terms = [(i, posted[i].exponent, q) for i, q in zip(w.indices, w.weights, strict=True)]
+            if w.anchor:
+                terms.append((self.workers + chosen, merged.exponent, w.anchor))
+            model = self.merged(terms, files, parameters, momentum)
             made = None
             if model is not None:
                 made = model_root(*model, self.shape)
@@ -209,14 +226,42 @@ class LiteralVerifier:
             record = kept if kept in finals else r.final["record"] if r.final["record"] in finals else kept
             root = finals.get(record, r.final["model"])
             parameters, momentum = model if model is not None and made == root else self.stored_model(root)
-        newest, ours = max(rounds, default=0), lane_words([*lanes, Lane()])
+        newest, ours = max(rounds, default=0), lane_words(lanes)
         raw = self.view("lanes()", self.view("reputation()")[12:])[64:]
         if self.note(newest, None, "reputation", len(raw) == 32 * len(ours)):
-            for i in range(self.guard + 1):
+            for i in range(len(self.members)):
                 theirs = int.from_bytes(raw[32 * (i // 4) :][:32], "big")
                 same = (ours[i // 4] ^ theirs) >> 64 * (i % 4) & (2**64 - 1) == 0
                 self.note(newest, i, "reputation", same)
         return self.false
+
+    def is_payload(self, payload: bytes, presence: int) -> bool:
+        """Length, bitmaps, poster; of several guards the header, which is what they read together."""
+        here = presence & ((1 << self.entries) - 1)
+        if len(payload) != 160 + 41 * here.bit_count() or payload[139] >= self.guards:
+            return False
+        bad = int.from_bytes(payload[64:96], "big") | int.from_bytes(payload[96:128], "big")
+        if bad & ~here or self.guards == 1:
+            return not bad & ~here
+        anchor, _, everybody, _ = decode_payload(payload, presence, self.entries)
+        guards = everybody[self.workers :]
+        return len(voters(guards)) >= quorum(self.guards) and reading(guards) == anchor
+
+    def votes(self, number: int, everybody: list[Posted]) -> None:
+        """Of several guards, a majority has voted for every "unavailable", where the run asks for votes."""
+        for i, claim in enumerate(everybody):
+            if claim.status != 2 or self.guards == 1 or not any(self.requests):
+                continue
+            try:
+                answer = self.view(
+                    "votesOf(address,uint32,uint256)",
+                    self.requests,
+                    word(unhex(self.ledger)) + word(number) + word(i),
+                )
+            except RuntimeError:
+                return  # a contract for requests, which knows no votes
+            count = int.from_bytes(answer, "big").bit_count()
+            self.note(number, i, "votes", count >= quorum(self.guards))
 
     # Reading
 
@@ -346,12 +391,12 @@ class LiteralVerifier:
         return derived[0], [*derived, r.settled["seed"]]
 
     def files(
-        self, number: int, roots: dict[int, bytes], posted: list[Posted], anchor: Posted, seed: bytes
+        self, number: int, roots: dict[int, bytes], claims: list[Posted], seed: bytes
     ) -> tuple[dict[int, bytes], dict[int, bytes]]:
         """Read every file and compare; give the sound ones and the roots of their traces."""
         sound, traces = {}, {}
         for index, root in roots.items():
-            claim = anchor if index == self.guard else posted[index]
+            claim = claims[index]
             path = self.blobs / f"0x{root.hex()}.hmrk"
             data = path.read_bytes() if path.is_file() else b""
             size = len(data) - 96
@@ -360,6 +405,8 @@ class LiteralVerifier:
                 self.note(number, index, "blob", claim.status == 2)
                 continue
             expected = Header(0, self.run, number, self.members[index][0], self.shape, self.length)
+            if claim.status == 2 and any(self.requests):
+                continue  # that contract has seen that the bytes did not come in time
             if malformed_rule(data, expected):
                 self.note(number, index, "status", claim.status == 3)
                 continue
@@ -376,17 +423,12 @@ class LiteralVerifier:
 
     def merged(
         self,
-        w: Any,
-        posted: list[Posted],
-        anchor: Posted,
+        terms: list[tuple[int, int, int]],
         files: dict[int, bytes],
         parameters: bytes,
         momentum: bytes,
     ) -> tuple[bytes, bytes] | None:
         """Compute the next model, value after value; None if something is missing."""
-        terms = [(index, posted[index].exponent, q) for index, q in zip(w.indices, w.weights, strict=True)]
-        if w.anchor:
-            terms.append((self.guard, anchor.exponent, w.anchor))
         if not parameters or any(index not in files for index, _, _ in terms):
             return None
         if not terms:

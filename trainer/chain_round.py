@@ -18,10 +18,10 @@ from ledger.client import LedgerClient, LedgerState, Stage
 from ledger.contribution import sign
 from ledger.deployment import NO_ADDRESS
 from ledger.errors import LedgerError
-from ledger.guard_votes import GuardVotes
+from ledger.guard_votes import guard_votes
 from ledger.history import RoundHistory, read_round
 from ledger.node import Sent
-from ledger.parties import Parties, Party
+from ledger.parties import Parties
 from ledger.stakes import VaultClient
 from ledger.update import UpdateFacts
 from trainer.assay import assay
@@ -49,7 +49,7 @@ class DisagreementError(TrainerError):
 
 
 class NoAnchorError(DisagreementError):
-    """Anchors of most guards, or of the only one, cannot be read: there is nothing to judge against."""
+    """The only guard's anchor, or those of most guards, cannot be had: there is nothing to judge against."""
 
     code = "no-anchor"
 
@@ -184,10 +184,10 @@ class ChainRound:
         try:
             draft = draft_settlement(evidence[: facts.workers], evidence[facts.workers :], traces.root)
         except QuorumError as error:
-            whose = "the guard's own anchor" if facts.guards == 1 else "the anchors of most guards"
+            what = f"the guard's own anchor cannot be read back from {self._store.url}"
             raise NoAnchorError(
-                f"round {self.number}: {whose} cannot be read back from {self._store.url}: {error}",
-                hint="restore the blob store; without an anchor nothing can be judged",
+                f"round {self.number}: {what if facts.guards == 1 else error}",
+                hint="restore the blob store; without its anchor nothing can be judged",
             ) from error
         traces.store(self._store)
         median, poster = gate.median(self._config.gate, draft), self._poster(history, draft)
@@ -229,7 +229,10 @@ class ChainRound:
             raise why
         if state.stage == Stage.SEALED:
             until = state.sealed_at + self._client.settle_window_s
-            self._observer.note(f"{why}; it is given up when its settle window is over, at {until}")
+            self._observer.note(
+                f"{why}: nothing can be judged, so the round is given up when its settle window is over, "
+                f"{self._client.settle_window_s} s after its seal"
+            )
             if not self._client.is_seed_missed(state):
                 self._client.node.wait_until(until + 1)
             self.spend("settle", self._client.void_round(self._parties.operator, self.number))
@@ -328,19 +331,18 @@ class ChainRound:
         return file.root
 
     def _signed(self, index: int, root: bytes, tokens: int, state: LedgerState) -> SignedCommitment:
-        party = self._party(index)
+        party = self._parties.members[index]
         contribution = self._client.contribution(
             index, self.number, state.parent_model, root, tokens, state.commit_deadline
         )
         digest = contribution.digest(self._client.facts.domain)
         return SignedCommitment(root, tokens, sign(digest, bytes(party.signer.key)))
 
-    def _party(self, index: int) -> Party:
-        return (*self._parties.workers, *self._parties.guards)[index]
-
     def _poster(self, history: RoundHistory, draft: Settlement) -> int:
-        """Give the number of the guard that posts: the first that is honest, here and bonded; if none is, the
-        first that is at least the rest. One that has posted stays the one.
+        """Give the number of the guard that posts; one that has posted stays the one.
+
+        It is the first that is bonded, honest and has a sound anchor. If none is all of that, bonded ones come
+        before honest ones, and those before ones with an anchor.
         """
         facts = self._client.facts
         if facts.guards == 1:
@@ -363,24 +365,14 @@ class ChainRound:
 
     def _vote(self, settlement: Settlement) -> None:
         """Let every guard say on the chain which updates it could not fetch, unless it has said so before."""
-        facts = self._client.facts
-        if facts.guards == 1 or facts.data_requests == NO_ADDRESS:
+        missing = bitmap([entry.status == Status.UNAVAILABLE for entry in settlement.entries])
+        votes = guard_votes(self._client) if missing else None
+        if votes is None:
             return
-        everybody = (*settlement.workers, *settlement.guards)
-        missing = bitmap([member.status == Status.UNAVAILABLE for member in everybody])
-        if not missing:
-            return
-        votes = GuardVotes(self._client.node, facts.data_requests)
         for number, guard in enumerate(self._parties.guards):
-            said = bitmap(
-                [
-                    bool(missing >> index & 1)
-                    and bool(votes.votes_of(self._client.address, self.number, index) >> number & 1)
-                    for index in range(len(everybody))
-                ]
-            )
-            if missing & ~said:
-                sent = votes.vote(guard.signer, self._client.address, self.number, missing & ~said)
+            unsaid = missing & ~votes.cast_by(self._client.address, self.number, number)
+            if unsaid:
+                sent = votes.vote(guard.signer, self._client.address, self.number, unsaid)
                 self.spend("settle", sent)
 
     def _assay_one(

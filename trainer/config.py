@@ -52,8 +52,9 @@ class ChainConfig:
         rpc_url: An EVM node; empty: the embedded chain in the run folder.
         blobs: Where update files go, any fsspec URL; empty: the run folder.
         deployment: File of `hallmark deploy` with the registry and rules to use; empty: deploy new ones.
-        challenges: Whether anybody may overturn what is posted and is false; then the guard stakes. Settled
-            when the ledger is deployed. That an update is unavailable rests on the guard's word (ADR 7).
+        challenges: Whether anybody may overturn what is posted and is false; then the guards stake. Settled
+            when the ledger is deployed. That an update is unavailable rests on the guard's word (ADR 7), of
+            several guards on the votes of a majority.
     """
 
     rpc_url: str = ""

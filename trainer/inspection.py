@@ -321,8 +321,7 @@ def _guard_outcome(decision: Decision, guard: int) -> tuple[str, str]:
     if score <= 0:
         return "outvoted", f"its score against the majority of the guards is {score}, not above 0"
     merged = "; its update is the one that is merged" if guard == evidence.merged_guard else ""
-    reason = f"one of {len(evidence.guards)} anchors whose majority the others are measured against"
-    return "anchor", f"{reason}; its own score against it is {score}{merged}"
+    return "anchor", f"its score against the majority of the {len(evidence.guards)} guards is {score}{merged}"
 
 
 def _overturned_reason(overturned: Overturning) -> str:

@@ -17,6 +17,7 @@ from ledger.chain.accounts import local_keys
 from ledger.stakes import VaultClient
 from trainer.chain_round import Assayed, ChainRound
 from trainer.challenger import Challenger, PassReport
+from trainer.settled import claimed, draft_settlement
 from trainer.traces import round_traces
 
 CHALLENGER: LocalAccount = Account.from_key(local_keys(0, 19)[18].to_bytes())
@@ -26,32 +27,31 @@ Lie = Callable[[Assayed, bytes], Assayed]
 
 
 def reading_of(settlement: Settlement, index: int) -> Reading:
-    """Give what is posted about a member; behind the workers comes the anchor."""
-    if index == len(settlement.workers):
-        return settlement.anchor
-    reading = settlement.workers[index].reading
+    """Give what is posted about a member; behind the workers come the guards."""
+    reading = claimed(settlement)[index].reading
     assert reading is not None
     return reading
 
 
 def post(assayed: Assayed, index: int, reading: Reading) -> Assayed:
     """Post another reading."""
-    settlement = assayed.settlement
-    if index == len(settlement.workers):
-        return replace(assayed, settlement=replace(settlement, anchor=reading))
     return post_status(assayed, index, WorkerEvidence(Status.COMMITTED, reading))
 
 
 def post_status(assayed: Assayed, index: int, evidence: WorkerEvidence) -> Assayed:
-    """Post something else about a worker."""
-    workers = list(assayed.settlement.workers)
-    workers[index] = evidence
-    return replace(assayed, settlement=replace(assayed.settlement, workers=tuple(workers)))
+    """Post something else about a member; what several guards read together follows from it."""
+    settlement = assayed.settlement
+    claims = list(claimed(settlement))
+    claims[index] = evidence
+    workers, guards = claims[: len(settlement.workers)], claims[len(settlement.workers) :]
+    draft = draft_settlement(workers, guards, settlement.trace_root)
+    posted = replace(draft, median=settlement.median, poster=settlement.poster)
+    return replace(assayed, settlement=posted)
 
 
 def post_leaves(assayed: Assayed, index: int, leaves: bytes | None) -> Assayed:
     """Post another trace of a member, or none."""
-    members = len(assayed.settlement.workers) + 1
+    members = len(claimed(assayed.settlement))
     kept = {i: own for i, own in assayed.traces.leaves.items() if i != index}
     traces = round_traces(kept if leaves is None else {**kept, index: leaves}, members)
     return replace(assayed, traces=traces, settlement=replace(assayed.settlement, trace_root=traces.root))
@@ -132,11 +132,22 @@ def as_sound(index: int, like: int) -> Lie:
     return lie
 
 
+def posted_by(guard: int, lie: Lie) -> Lie:
+    """Another guard tells it."""
+
+    def told(true: Assayed, seed: bytes) -> Assayed:
+        lied = lie(true, seed)
+        return replace(lied, settlement=replace(lied.settlement, poster=guard))
+
+    return told
+
+
 @dataclass(slots=True)
 class Watched:
-    """What a challenger found in each round, just after it was settled."""
+    """What a challenger found in each round, just after it was settled, and which guards had no stake then."""
 
     reports: dict[int, list[PassReport]] = field(default_factory=dict)
+    slashed: dict[int, list[int]] = field(default_factory=dict)
 
 
 def tell_lies(patch: pytest.MonkeyPatch, lies: Mapping[int, Lie], *, stores_traces: bool = True) -> None:
@@ -189,10 +200,13 @@ def watch_lies(
         while between(self, reports[-1]):
             reports.append(challenger.run_pass())
         # Slashed with each lie: a guard that goes on stakes anew.
-        facts, vault = self._client.facts, VaultClient(self._client.node, self._client.facts.vault)
-        guard = self._parties.guard.identity
-        if not vault.stake_of(self._client.address, guard.address).amount_wei:
-            vault.deposit(guard, self._client.address, facts.members[-1].identity, vault.min_stake_wei)
+        vault = VaultClient(self._client.node, self._client.facts.vault)
+        slashed = watched.slashed.setdefault(self.number, [])
+        for number, guard in enumerate(self._parties.guards):
+            holder = guard.identity
+            if not vault.stake_of(self._client.address, holder.address).amount_wei:
+                slashed.append(number)
+                vault.deposit(holder, self._client.address, holder.address, vault.min_stake_wei)
 
     patch.setattr(ChainRound, "settle", watched_settle)
     return watched

@@ -21,12 +21,13 @@ def test_to_toml_round_trips_with_everything_changed() -> None:
         {
             "task": "digits_mlp",
             "workers": 7,
+            "guards": 5,
             "rounds": 5,
             "seed": 2**62,
             "split": "dirichlet_0.3",
             "root_samples": 50,
             "out": 'runs/"odd" \\ name',
-            "attack": {"name": "alie", "share": 0.25},
+            "attack": {"name": "alie", "share": 0.25, "guards": 2},
             "inner": {"steps": 3, "lr": 1e-5, "weight_decay": 0},
             "gate": {"ban_from": 8000, "evidence_min": -1000},
             "chain": {"rpc_url": "http://127.0.0.1:8545"},
@@ -72,6 +73,13 @@ def test_unknown_key_is_named_with_the_nearest_known_ones(text: str, key: str, n
         ("workers = 3.0", "workers"),
         ("workers = 0", "workers"),
         ("workers = 256", "workers"),
+        ("guards = 0", "guards"),
+        ("guards = 2", "guards"),
+        ("guards = 17", "guards"),
+        ("guards = 3.0", "guards"),
+        ("workers = 254\nguards = 3", "guards"),
+        ("guards = 3\n[attack]\nguards = 4", "attack.guards"),
+        ("[attack]\nguards = -1", "attack.guards"),
         ("rounds = 0", "rounds"),
         ("seed = -1", "seed"),
         ("root_samples = 0", "root_samples"),
@@ -123,6 +131,20 @@ def test_malicious_are_the_last_workers() -> None:
     assert config.malicious == (6, 7, 8, 9)
     assert dataclasses.replace(config, workers=1).malicious == ()
     assert dataclasses.replace(config, attack=AttackConfig("none", 0.4)).malicious == ()
+
+
+def test_cheating_guards_are_the_last_ones() -> None:
+    assert RunConfig(guards=5, attack=AttackConfig(guards=2)).cheating_guards == (3, 4)
+    assert RunConfig(attack=AttackConfig(guards=1)).cheating_guards == (0,)
+    assert RunConfig(guards=15).cheating_guards == ()
+    RunConfig(workers=241, guards=15)  # 256 members
+
+
+def test_train_digest_of_one_honest_guard_is_that_of_before_there_were_several() -> None:
+    before = "17bd213b27f8dda1197261750b427215d26193b9f9879da0e76a4c5b6ed4f04f"
+    assert RunConfig().train_digest == before
+    assert RunConfig(guards=3).train_digest != before
+    assert RunConfig(attack=AttackConfig(guards=1)).train_digest != before
 
 
 def test_preset_of_a_task_lies_under_what_the_file_says() -> None:

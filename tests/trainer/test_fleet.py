@@ -5,10 +5,11 @@ import torch
 from tests.trainer.toys import attacked, tiny_run
 from trainer.errors import CheckpointError
 from trainer.fleet import Fleet, RoundWork
+from trainer.tasks import ROOT
 
 
 def bytes_of(work: RoundWork) -> list[tuple[int, int, bytes]]:
-    updates = [*work.updates, *([work.anchor] if work.anchor else [])]
+    updates = [*work.updates, *work.anchors]
     return [(update.worker, update.exponent, update.values.tobytes()) for update in updates]
 
 
@@ -37,6 +38,41 @@ def test_state_has_documented_names() -> None:
     assert "memory.0.first" not in names
 
 
+def test_every_guard_trains_an_anchor_of_its_own_with_its_own_residual() -> None:
+    fleet, alone = Fleet(tiny_run(guards=3)), Fleet(tiny_run())
+    work = fleet.train_round(1, fleet.theta)
+    assert [anchor.worker for anchor in work.anchors] == [ROOT, ROOT - 1, ROOT - 2]
+    assert len({anchor.values.tobytes() for anchor in work.anchors}) == 3
+    assert work.anchor == work.anchor_of(0) == work.anchors[0]
+    assert work.anchor_of(3) is None
+    of_one = alone.train_round(1, alone.theta)
+    assert of_one.anchor is not None
+    assert work.anchors[0].values.tobytes() == of_one.anchor.values.tobytes()
+    state = fleet.state_tensors()
+    assert {"residual.-1", "residual.-2", "residual.-3", "inner.-3.step"} <= set(state)
+    assert not torch.equal(state["residual.-1"], state["residual.-2"])
+
+
+def test_several_guards_repeated_from_saved_state_give_identical_bytes() -> None:
+    config = tiny_run(guards=3, attack={"guards": 1})
+    fleet = Fleet(config)
+    fleet.train_round(1, fleet.theta)
+    other = Fleet(config)
+    other.load_state(fleet.state_tensors())
+    assert bytes_of(other.train_round(2, fleet.theta)) == bytes_of(fleet.train_round(2, fleet.theta))
+
+
+def test_cheating_guard_hands_in_the_opposite_of_its_anchor() -> None:
+    honest, cheating = Fleet(tiny_run(guards=3)), Fleet(tiny_run(guards=3, attack={"guards": 1}))
+    for round_number in (1, 2):  # the second carries what quantisation has left of the first
+        true, false = (fleet.train_round(round_number, honest.theta) for fleet in (honest, cheating))
+        assert [a.attack for a in false.anchors] == ["", "", "negated_anchor"]
+        for here, there in zip(true.anchors[:2], false.anchors[:2], strict=True):
+            assert here.values.tobytes() == there.values.tobytes()
+        assert np.array_equal(false.anchors[2].values, -true.anchors[2].values)
+        assert false.anchors[2].exponent == true.anchors[2].exponent
+
+
 def test_load_state_of_another_fleet_raises() -> None:
     fleet = Fleet(tiny_run())
     fleet.train_round(1, fleet.theta)
@@ -58,7 +94,7 @@ def test_worker_that_diverges_is_absent_and_the_others_are_not() -> None:
     fleet = Fleet(tiny_run())
     work = fleet.train_round(1, np.full_like(fleet.theta, np.nan))
     assert work.updates == ()
-    assert work.anchor is None
+    assert work.anchors == ()
     assert len(fleet.train_round(2, fleet.theta).updates) == 4
 
 

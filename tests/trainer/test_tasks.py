@@ -1,5 +1,6 @@
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,9 +8,9 @@ import torch
 from tests.trainer.toys import tiny_run
 from trainer.errors import TaskError
 from trainer.fleet import Fleet
-from trainer.tasks import ROOT, TASKS, TaskSetup, load_task
+from trainer.tasks import ROOT, TASKS, TaskSetup, load_task, root_of
 from trainer.tasks.byte_lm import CONTEXT, ByteLm
-from trainer.tasks.digits import DigitsCnn, DigitsMlp, DigitsMlpBiasedRoot
+from trainer.tasks.digits import DigitsCnn, DigitsMlp, DigitsMlpBiasedRoot, _Digits
 from trainer.worker import FlatModel
 
 SETUP = TaskSetup(workers=5, split="iid", root_samples=100, seed=3)
@@ -50,6 +51,47 @@ def test_building_and_sampling_leave_the_global_generator_alone(name: str) -> No
 )
 def test_model_has_the_documented_size(name: str, size: int) -> None:
     assert len(FlatModel(load_task(name, SETUP).build_model(0)).read()) == size
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_guard_has_samples_of_its_own(name: str) -> None:
+    task = load_task(name, replace(SETUP, root_samples=40, guards=3))
+    alone = load_task(name, replace(SETUP, root_samples=40))
+    owners = [root_of(guard) for guard in range(3)]
+    assert owners == [ROOT, ROOT - 1, ROOT - 2]
+    first = [task.sample(owner, 6, generator()).inputs for owner in owners]
+    assert torch.equal(first[0], alone.sample(ROOT, 6, generator()).inputs)
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[1], first[2])
+    with pytest.raises(KeyError):
+        task.sample(root_of(3), 6, generator())
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "digits_mlp", "digits_mlp_biased_root"])
+def test_digits_of_several_guards_are_disjoint(name: str) -> None:
+    task = TASKS[name](replace(SETUP, root_samples=40, guards=5))
+    assert isinstance(task, _Digits)
+    assert [len(task.shards[root_of(guard)]) for guard in range(5)] == [40] * 5
+    together = torch.cat([task.test_indices, *task.shards.values()])
+    assert len(together) == len(torch.unique(together)) == 1797
+
+
+def test_bytes_of_several_guards_are_disjoint() -> None:
+    task = ByteLm(TaskSetup(workers=5, split="iid", root_samples=220, seed=0, guards=3))
+    assert [len(task.shards[root_of(guard)]) for guard in range(3)] == [220 * CONTEXT] * 3
+    total = sum(len(part) for part in task.shards.values()) + len(task._test)
+    assert 466_000 <= total <= 466_195
+
+
+def test_task_with_samples_for_one_guard_alone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ForOne(DigitsMlp):
+        def __init__(self, setup: TaskSetup) -> None:
+            super().__init__(replace(setup, guards=1))
+
+    monkeypatch.setitem(TASKS, "for_one", ForOne)
+    assert isinstance(load_task("for_one", SETUP), ForOne)
+    with pytest.raises(TaskError, match="no trusted samples for guard 1"):
+        load_task("for_one", replace(SETUP, guards=3))
 
 
 def test_biased_root_lacks_three_classes_that_everybody_else_has() -> None:

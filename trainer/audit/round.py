@@ -15,7 +15,9 @@ from guard.state import Decision, GateState
 from ledger import digests
 from ledger.blobs import BlobError, BlobStore, BlobStoreFault
 from ledger.client import LedgerClient
+from ledger.deployment import NO_ADDRESS
 from ledger.errors import InputError
+from ledger.guard_votes import GuardVotes, guard_votes
 from ledger.history import RoundHistory, Verdicts
 from ledger.update import Model, UpdateView, model_root
 from trainer.audit.blocks import Blocks
@@ -253,7 +255,7 @@ class RoundAudit:
         missing = [i for i, claim in enumerate(claimed(posted)) if claim.status == Status.UNAVAILABLE]
         if not missing:
             return  # most rounds: nothing is asked
-        votes = self._votes
+        votes = None if self._facts.data_requests == NO_ADDRESS else self._votes
         if votes is None:
             return
         needed = quorum(self._facts.guards)

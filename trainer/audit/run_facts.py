@@ -5,7 +5,6 @@ from typing import Any
 
 from eth_utils import to_canonical_address, to_checksum_address
 
-from guard.committee import GUARDS_MAX
 from guard.errors import GuardError
 from guard.gate import GateParameters
 from ledger import artifacts, digests
@@ -51,9 +50,7 @@ def check_facts(client: LedgerClient, findings: Findings) -> GateParameters | No
     facts = client.facts
     _check_cohort(client, findings)
     digest = digests.spec_digest(facts.parameters)
-    if not 1 <= facts.guards <= GUARDS_MAX or facts.guards % 2 == 0 or facts.workers < 1:
-        findings.differ(0, "guards", f"an odd number up to {GUARDS_MAX}, and a worker beside", facts.guards)
-    elif not 1 <= facts.length <= LENGTH_MAX:
+    if not 1 <= facts.length <= LENGTH_MAX:
         findings.differ(0, "length", f"1 to {LENGTH_MAX}", facts.length)
     elif findings.same(0, "spec_digest", digest, facts.spec_digest):
         try:
@@ -107,7 +104,7 @@ def _check_cohort(client: LedgerClient, findings: Findings) -> None:
     if findings.same(0, "cohort_size", len(stated), len(names)):
         for name, expected in zip(names, stated, strict=True):
             findings.same(0, "identity", expected, name, worker=name)
-    guard = facts.members[max(0, facts.workers)]
+    guard = facts.members[facts.workers]
     signer = to_checksum_address(node.call(ledger.guardSigner()))
     findings.same(0, "guard_signer", signer, guard.signer, worker=guard.identity)
 

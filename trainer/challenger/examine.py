@@ -98,19 +98,20 @@ class _Delivered:
 class Examiner:
     """Compares settled rounds with their bytes. One update is in memory at a time."""
 
-    def __init__(self, client: LedgerClient, store: BlobStore) -> None:
+    def __init__(self, client: LedgerClient, store: BlobStore, *, has_requests: bool) -> None:
         """Bind to a run.
 
         Args:
             client: Its ledger.
             store: Its update and trace files.
+            has_requests: Whether the ledger names a contract that can be asked for data.
         """
         self.facts = challenge_facts(client.facts)
         self._client = client
         self._store = store
         self._segments = segment_count(client.facts.length)
         self._members = len(client.facts.members)
-        self._has_requests = client.facts.data_requests != NO_ADDRESS
+        self._has_requests = has_requests
 
     def examine(self, round_: SettledRound, only: int | None = None) -> Iterator[Falsehood]:
         """Find everything false in a round, the anchor first, and one thing for each member.
@@ -243,8 +244,10 @@ class Examiner:
         return self._asked(round_, index, Field.STATUS, "sound", "malformed", key, claim)
 
     def _posted_unavailable(self, round_: SettledRound, index: int, found: _Delivered) -> Falsehood | None:
-        """Posted as unavailable: with a request contract the chain has seen that nobody answered."""
-        if found.data is None or self._has_requests:
+        """Posted as unavailable: with a request contract the chain has seen that nobody answered, with one for
+        votes that a majority of the guards says so.
+        """
+        if found.data is None or self._client.facts.data_requests != NO_ADDRESS:
             return None
         status = "sound" if found.assay.status == Status.COMMITTED else "malformed"
         why = "where a run names no data-request contract, unavailable rests on the guard's word"

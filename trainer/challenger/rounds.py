@@ -108,4 +108,5 @@ def challenge_facts(facts: LedgerFacts) -> ChallengeFacts:
         shape_digest=facts.shape_digest,
         length=facts.length,
         identities=tuple(member.identity for member in facts.members),
+        guards=facts.guards,
     )

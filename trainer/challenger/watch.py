@@ -13,7 +13,7 @@ from ledger.deployment import NO_ADDRESS
 from ledger.errors import EnvironmentFault, LedgerError
 from ledger.history import decode_log
 from ledger.node import Sent
-from ledger.request_book import RequestBook, RequestStatus
+from ledger.request_book import RequestStatus, request_book
 from ledger.reverts import RevertedError
 from trainer.challenger.errors import NoChallengesError
 from trainer.challenger.examine import Claim, Examiner, Falsehood
@@ -197,9 +197,8 @@ class Challenger:
         # In a dry run gas is estimated for anybody that is not the zero address.
         self._sender = facts.aggregator if account is None else account.address
         self._journal = journal or ChallengeJournal(None, client.node.chain_id, client.address)
-        self._examiner = Examiner(client, store)
-        has_requests = facts.data_requests != NO_ADDRESS
-        self._book = RequestBook(client.node, facts.data_requests) if has_requests else None
+        self._book = request_book(client)
+        self._examiner = Examiner(client, store, has_requests=self._book is not None)
 
     def run_pass(
         self,
