@@ -236,6 +236,7 @@ class Deployer:
                 facts.shape_digest,
                 facts.length,
                 deadline,
+                1,
             ),
         )
         # An old folder's ledger names what it was deployed with, whatever is asked for now.
@@ -297,7 +298,7 @@ class Deployer:
         if found is None:
             workers = [party.identity.address for party in parties.workers]
             functions = self._bound(registry, "WorkerRegistry").functions
-            self._node.send(self._operator, functions.sealCohort(workers, parties.guard.identity.address))
+            self._node.send(self._operator, functions.sealCohort(workers, [parties.guard.identity.address]))
             found = self._sealed(registry, wanted)
         if found is None:
             raise EnvironmentFault(f"the registry sealed no cohort of these {len(workers)} workers")
