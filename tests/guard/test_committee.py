@@ -55,7 +55,7 @@ def sound(code: int, norm2: int = 10**6, exponent: int = 0) -> WorkerEvidence:
 
 def size_of(reading: Reading) -> int:
     """Give norm2 * 4^exponent, times 4^64."""
-    return reading.norm2 * 4 ** (reading.exponent + 64)
+    return reading.norm2 << 2 * (reading.exponent + 64)
 
 
 # ---- golden
@@ -286,7 +286,8 @@ def test_a_mirrored_guard_changes_no_verdict_and_its_lane_shows_it() -> None:
 
 
 def test_a_guard_is_never_banned_however_long_it_disagrees() -> None:
-    truth, lanes = (2**256 - 1) // 3, (0,)
+    truth = (2**256 - 1) // 3
+    lanes: tuple[int, ...] = (0,)
     guards = (sound(truth), sound(truth), sound(truth ^ FULL))
     for round_number in range(1, 60):
         evidence = RoundEvidence(
