@@ -172,8 +172,7 @@ class ChainRound:
             NoAnchorError: The anchors of most guards, or of the only one, cannot be read back.
             BlobStoreFault: Disk or network failed.
         """
-        history = self.history()
-        roots = {c.index: c.update_root for c in history.commitments}
+        roots = self._committed()
         signs = SeedSigns(seed)
         sound: dict[int, _Sound] = {}
         facts = self._client.facts
@@ -190,8 +189,8 @@ class ChainRound:
                 hint="restore the blob store; without its anchor nothing can be judged",
             ) from error
         traces.store(self._store)
-        median, poster = gate.median(self._config.gate, draft), self._poster(history, draft)
-        settlement = replace(draft, median=median, poster=poster)
+        median = gate.median(self._config.gate, draft)
+        settlement = replace(draft, median=median, poster=self._poster(draft))
         return Assayed(settlement, {index: one.data for index, one in sound.items()}, traces)
 
     def settle(self, settlement: Settlement, decision: Decision) -> None:
@@ -338,7 +337,7 @@ class ChainRound:
         digest = contribution.digest(self._client.facts.domain)
         return SignedCommitment(root, tokens, sign(digest, bytes(party.signer.key)))
 
-    def _poster(self, history: RoundHistory, draft: Settlement) -> int:
+    def _poster(self, draft: Settlement) -> int:
         """Give the number of the guard that posts; one that has posted stays the one.
 
         It is the first that is bonded, honest and has a sound anchor. If none is all of that, bonded ones come
@@ -347,6 +346,7 @@ class ChainRound:
         facts = self._client.facts
         if facts.guards == 1:
             return 0
+        history = self.history()
         if history.verdicts is not None and history.seal is not None:
             payload, presence = history.verdicts.payload, history.seal.presence
             return decode_settlement(payload, presence, facts.workers, facts.guards).poster
