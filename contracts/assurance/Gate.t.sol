@@ -44,7 +44,7 @@ contract GateTest {
     {
         lanes = round.lanes;
         (approved, yardstick) = Gate.judge(
-            Gate.rulesOf(p), round.number, round.members, round.presence, payload, round.yardstick, lanes
+            Gate.rulesOf(p, round.members, 1), round.number, round.presence, payload, round.yardstick, lanes
         );
     }
 

@@ -39,6 +39,7 @@ contract Challenge is IChallenge {
         uint256 index;
         address cohort;
         uint256 members;
+        uint256 guards;
     }
 
     /// @inheritdoc IChallenge
@@ -195,6 +196,7 @@ contract Challenge is IChallenge {
         c.index = index;
         c.cohort = c.ledger.cohort();
         c.members = Cohort.size(c.cohort);
+        c.guards = c.ledger.guards();
         if (index >= c.members) revert Cohort.CohortNoSuchIndex(index, c.members);
         if ((c.ledger.overturnedOf(round) >> index) & 1 != 0) revert ChallengeAlreadyOverturned(round, index);
         RoundOpening.requireSettled(ledger, round, index, opening);
@@ -210,7 +212,7 @@ contract Challenge is IChallenge {
         pure
         returns (Posted memory posted)
     {
-        posted = SettlePayload.read(opening.payload, opening.presence, c.members, c.index);
+        posted = SettlePayload.read(opening.payload, opening.presence, c.members, c.guards, c.index);
         if (posted.status != needed) revert ChallengeWrongStatus(c.index, posted.status, needed);
     }
 
@@ -260,13 +262,15 @@ contract Challenge is IChallenge {
     // ---------------------------------------------------------------- effects
 
     function _overturn(Case memory c, Opening calldata opening, uint8 kind) private {
-        if (c.index == c.members - 1) {
+        uint256 workers = c.members - c.guards;
+        if (c.index >= workers) {
             c.ledger.overturnRound(c.round, opening.lanesBefore, opening.yardstickBefore);
         } else {
             c.ledger.overturn(c.round, c.index, opening.approved, opening.lanesBefore[c.index / 4]);
         }
-        (address guard,) = Cohort.memberAt(c.cohort, c.members - 1);
-        _slash(c.ledger, c.round, c.index, guard, kind);
+        // Who posted vouches for all of it, for what it says of other guards, too.
+        (address poster,) = Cohort.memberAt(c.cohort, workers + SettlePayload.posterIn(opening.payload));
+        _slash(c.ledger, c.round, c.index, poster, kind);
     }
 
     function _slash(IContributionLedger ledger, uint32 round, uint256 index, address holder, uint8 kind) private {

@@ -5,7 +5,9 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {ERC165, IERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 
+import {Committee} from "./Committee.sol";
 import {Reputation} from "./Reputation.sol";
+import {ICommittee} from "./interfaces/ICommittee.sol";
 import {ApprovalProof, IContributionLedger, LedgerState, RunArguments} from "./interfaces/IContributionLedger.sol";
 import {IDataRequests} from "./interfaces/IDataRequests.sol";
 import {GateParameters, IGateSpec} from "./interfaces/IGateSpec.sol";
@@ -13,6 +15,7 @@ import {IStakeVault} from "./interfaces/IStakeVault.sol";
 import {IWorkerRegistry} from "./interfaces/IWorkerRegistry.sol";
 import {Bits} from "./libraries/Bits.sol";
 import {Cohort} from "./libraries/Cohort.sol";
+import {CommitteeRules} from "./libraries/CommitteeRules.sol";
 import {ContributionBatch} from "./libraries/ContributionBatch.sol";
 import {Gate} from "./libraries/Gate.sol";
 import {GateConstants} from "./libraries/GateConstants.sol";
@@ -51,8 +54,14 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     bytes32 public immutable override shapeDigest;
     bytes32 public immutable override initialModel;
     uint256 public immutable override full;
+    uint256 public immutable override guards;
+    address public immutable override committee;
 
     uint256 private immutable _members;
+    uint256 private immutable _workers;
+    /// @dev Lane words that a settlement touches. A single guard is never judged: where it is alone in the last word, that
+    ///      word is zero for ever.
+    uint256 private immutable _livingWords;
     uint256 private immutable _challengeWindowS;
     uint256 private immutable _settleWindowS;
 
@@ -71,8 +80,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     int256 private immutable _scoreAbove;
     uint256 private immutable _aliveFactor;
 
-    /// @dev In slots that follow each other, in the order of the words. The guard, last in the cohort, is never judged: where it is alone in the
-    ///      last word, that word is zero for ever and never touched.
+    /// @dev In slots that follow each other, in the order of the words.
     uint256[64] private _lanes;
     RoundState private _state;
     bytes32 public override parentModel;
@@ -88,6 +96,8 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     ///      first and not after the second is in no model any more. No two of these spans overlap but by one containing
     ///      the other, since a rollback goes to no such round.
     uint256[] private _rollbacks;
+    /// @dev The guards that have enough in the vault, by their numbers. Read only while the state says that one has not.
+    uint256 public override bondedGuards;
 
     /// @dev Calls that auditors read from the transaction. An account with delegated code (EIP-7702) could be made to call
     ///      with other bytes than the transaction shows, hence both conditions.
@@ -123,9 +133,17 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         uint256 members = Cohort.size(a.cohort);
         _members = members;
         full = type(uint256).max >> (Cohort.MAX_MEMBERS - members);
-        (, address signer) = Cohort.memberAt(a.cohort, members - 1);
-        if (signer.code.length != 0) revert ContributionLedgerGuardHasCode(signer);
-        guardSigner = signer;
+        CommitteeRules.requireSize(a.guards, members);
+        guards = a.guards;
+        uint256 workers = members - a.guards;
+        _workers = workers;
+        _livingWords = Lanes.wordsFor(a.guards == 1 ? workers : members);
+        for (uint256 index = members; index-- > workers;) {
+            (, address signer) = Cohort.memberAt(a.cohort, index);
+            if (signer.code.length != 0) revert ContributionLedgerGuardHasCode(signer);
+            if (index == workers) guardSigner = signer;
+        }
+        committee = a.guards == 1 ? address(0) : address(new Committee());
 
         // Checked again here: a spec contract of another make must not bring constants that break the gate.
         GateParameters memory p = IGateSpec(a.spec).parameters();
@@ -265,7 +283,11 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         uint256 deadline = current.commitDeadline();
         if (block.timestamp <= deadline) revert ContributionLedgerWindowOpen(uint64(deadline));
         uint256 present = _presenceIn(current);
-        if (present >> (_members - 1) == 0) {
+        uint256 missing = CommitteeRules.quorum(guards);
+        for (uint256 left = present >> _workers; left != 0 && missing != 0; left &= left - 1) {
+            --missing;
+        }
+        if (missing != 0) {
             _void(current, NO_ANCHOR);
         } else {
             _state = _seal(current, present, recordOf[round]);
@@ -284,9 +306,14 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
 
     /// @inheritdoc IContributionLedger
     function settle(uint32 round, bytes calldata payload) external override onlyDirect {
-        if (msg.sender != guardSigner) revert ContributionLedgerNotGuard(msg.sender, guardSigner);
+        uint256 poster = guards == 1 ? 0 : Gate.posterIn(payload);
+        address signer = guardSigner;
+        if (poster != 0) (, signer) = _memberAt(_workers + poster);
+        if (msg.sender != signer) revert ContributionLedgerNotGuard(msg.sender, signer);
         RoundState current = _sealedRound(round);
-        if (current.hasAny(RoundStates.UNBONDED)) revert ContributionLedgerGuardUnbonded(vault);
+        if (current.hasAny(RoundStates.UNBONDED) && (bondedGuards >> poster) & 1 == 0) {
+            revert ContributionLedgerGuardUnbonded(vault);
+        }
         bytes32 accumulator = recordOf[round];
         RoundDigests.Settlement memory s;
         s.presence = _presenceIn(current);
@@ -295,10 +322,14 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         s.yardstickBefore = current.yardstick();
         _requireRequested(round, payload);
 
+        // Before the lanes: behind their loop the compiler reads these from memory. Otherwise it puts the immutable numbers,
+        // 33 bytes each, wherever the gate uses one, and the code does not fit.
+        Gate.Rules memory rules = _rules();
         uint256[] memory words = _readLanes();
         s.lanesBeforeHash = RoundDigests.lanesHash(words);
         (s.approved, s.yardstickAfter) =
-            Gate.judge(_rules(), round, _members, s.presence, payload, s.yardstickBefore, words);
+            Gate.judge(rules, round, s.presence, payload, s.yardstickBefore, words);
+        if (guards != 1) _examine(round, s.presence, payload, words);
         // Without it nobody could show a false word. The gate has checked the payload's length.
         if (challenge != address(0) && bytes32(payload[32:64]) == 0) revert ContributionLedgerNoTraceRoot();
         s.lanesAfterHash = RoundDigests.lanesHash(words);
@@ -338,21 +369,20 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         RoundState current = _sealedRound(round);
         uint256 lastSeedBlock = current.isSeedFixed() ? 0 : _lastSeedBlock(current);
         uint256 settleBy = current.sealedAt() + _settleWindowS;
-        if (lastSeedBlock != 0 && block.number > lastSeedBlock) {
-            _void(current, SEED_MISSED);
-        } else if (block.timestamp > settleBy) {
-            _void(current, SETTLE_OVERDUE);
-        } else {
-            revert ContributionLedgerNotOverdue(uint64(lastSeedBlock), uint64(settleBy));
+        uint8 reason = SEED_MISSED;
+        if (lastSeedBlock == 0 || block.number <= lastSeedBlock) {
+            if (block.timestamp <= settleBy) {
+                revert ContributionLedgerNotOverdue(uint64(lastSeedBlock), uint64(settleBy));
+            }
+            reason = SETTLE_OVERDUE;
         }
+        _void(current, reason);
     }
 
     /// @inheritdoc IContributionLedger
     function overturn(uint32 round, uint256 index, uint256 approved, uint256 laneWordBefore) external override {
         _onlyChallenge();
-        if (index >= _members - 1) {
-            revert ContributionLedgerUnknownMember(index < 256 ? 1 << index : 0, full >> 1);
-        }
+        if (index >= _workers) _refuseIndex(index, full >> guards);
         (RoundState current, uint256 overturned) = _overturnable(round, 1 << index);
         overturned |= 1 << index;
         overturnedOf[round] = overturned;
@@ -416,9 +446,15 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     /// @inheritdoc IContributionLedger
     function stakeChanged(address holder, uint256 bonded) external override {
         if (msg.sender != vault) revert ContributionLedgerNotVault(msg.sender, vault);
-        (address guard,) = _memberAt(_members - 1);
-        if (holder != guard) return;
-        _state = _state.withFlag(RoundStates.UNBONDED, bonded < IStakeVault(vault).minStakeWei());
+        uint256 all = full >> _workers;
+        for (uint256 k = 0; (all >> k) != 0; ++k) {
+            (address guard,) = _memberAt(_workers + k);
+            if (holder != guard) continue;
+            uint256 others = bondedGuards & ~(1 << k);
+            uint256 now_ = bonded < IStakeVault(vault).minStakeWei() ? others : others | (1 << k);
+            bondedGuards = now_;
+            _state = _state.withFlag(RoundStates.UNBONDED, now_ != all);
+        }
     }
 
     /// @inheritdoc IContributionLedger
@@ -429,7 +465,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         returns (bool)
     {
         if (index >= _members || ((proof.approved & ~overturnedOf[round]) >> index) & 1 == 0) return false;
-        (address worker,) = Cohort.memberAt(cohort, index);
+        (address worker,) = _memberAt(index);
         bytes32 digest = RoundDigests.append(
             proof.accumulatorBefore,
             _digest(round, proof.parentModel, worker, updateRoot, proof.tokens, proof.deadline)
@@ -666,10 +702,12 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     }
 
     function _memberAt(uint256 index) private view returns (address worker, address signer) {
-        if (index >= _members) {
-            revert ContributionLedgerUnknownMember(index < 256 ? 1 << index : 0, full);
-        }
+        if (index >= _members) _refuseIndex(index, full);
         return Cohort.memberAt(cohort, index);
+    }
+
+    function _refuseIndex(uint256 index, uint256 known) private pure {
+        revert ContributionLedgerUnknownMember(index < 256 ? 1 << index : 0, known);
     }
 
     function _digest(
@@ -707,7 +745,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     /// @dev All lane words. Without bounds checks, as `_writeLanes`.
     function _readLanes() private view returns (uint256[] memory words) {
         words = new uint256[](Lanes.wordsFor(_members));
-        uint256 count = Lanes.wordsFor(_members - 1);
+        uint256 count = _livingWords;
         assembly ("memory-safe") {
             for { let i := 0 } lt(i, count) { i := add(i, 1) } {
                 mstore(add(add(words, 0x20), shl(5, i)), sload(add(_lanes.slot, i)))
@@ -717,11 +755,41 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
 
     /// @dev Writing a word that has not changed costs 100 gas; comparing first would cost more.
     function _writeLanes(uint256[] memory words) private {
-        uint256 count = Lanes.wordsFor(_members - 1);
+        uint256 count = _livingWords;
         assembly ("memory-safe") {
             for { let i := 0 } lt(i, count) { i := add(i, 1) } {
                 sstore(add(_lanes.slot, i), mload(add(add(words, 0x20), shl(5, i))))
             }
+        }
+    }
+
+    /// @dev `words = ICommittee(committee).examine(round, _members, guards, present, payload, words)`, in place. In assembly
+    ///      because the compiler's code for it is 700 bytes, which the ledger does not have. The committee is this ledger's own, so
+    ///      its answer is as its code makes it: an offset of 32, then as many words as were given.
+    function _examine(uint32 round, uint256 present, bytes calldata payload, uint256[] memory words) private view {
+        uint256 members = _members;
+        uint256 count = guards;
+        address to = committee;
+        bytes4 selector = ICommittee.examine.selector;
+        assembly ("memory-safe") {
+            let call_ := mload(0x40)
+            let size := shl(5, add(mload(words), 1))
+            let padded := and(add(payload.length, 31), not(31))
+            mstore(call_, selector)
+            mstore(add(call_, 0x04), round)
+            mstore(add(call_, 0x24), members)
+            mstore(add(call_, 0x44), count)
+            mstore(add(call_, 0x64), present)
+            mstore(add(call_, 0x84), 0xc0)
+            mstore(add(call_, 0xa4), add(0xe0, padded))
+            mstore(add(call_, 0xc4), payload.length)
+            calldatacopy(add(call_, 0xe4), payload.offset, payload.length)
+            mcopy(add(add(call_, 0xe4), padded), words, size)
+            if iszero(staticcall(gas(), to, call_, add(add(0xe4, padded), size), 0, 0)) {
+                returndatacopy(call_, 0, returndatasize())
+                revert(call_, returndatasize())
+            }
+            returndatacopy(words, 0x20, size)
         }
     }
 
@@ -738,6 +806,8 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
 
     function _rules() private view returns (Gate.Rules memory) {
         return Gate.Rules({
+            members: _members,
+            guards: guards,
             yardstickKeep: _yardstickKeep,
             yardstickGain: _yardstickGain,
             yardstickDivisor: _yardstickDivisor,

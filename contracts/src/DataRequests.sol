@@ -60,8 +60,7 @@ contract DataRequests is IDataRequestBook {
         RoundOpening.requireSettled(key.ledger, key.round, key.index, opening);
         _requirePosition(key);
         PostedStatus needed = key.kind == RequestKinds.FAULT ? PostedStatus.Malformed : PostedStatus.Sound;
-        uint256 members = Cohort.size(IContributionLedger(key.ledger).cohort());
-        PostedStatus posted = SettlePayload.read(opening.payload, opening.presence, members, key.index).status;
+        PostedStatus posted = _postedStatus(key, opening);
         if (posted != needed) revert DataRequestsWrongStatus(key.index, posted, needed);
         return _ask(
             key,
@@ -189,6 +188,13 @@ contract DataRequests is IDataRequestBook {
         _requests[id].status = RequestStatus.Answered;
         creditOf[msg.sender] += requestBondWei;
         emit DataRequestAnswered(id, msg.sender);
+    }
+
+    function _postedStatus(RequestKey calldata key, Opening calldata opening) private view returns (PostedStatus) {
+        IContributionLedger ledger = IContributionLedger(key.ledger);
+        uint256 members = Cohort.size(ledger.cohort());
+        return
+            SettlePayload.read(opening.payload, opening.presence, members, ledger.guards(), key.index).status;
     }
 
     /// @dev Reverts unless the thing exists and has to do with the member.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.24;
 
 import {GateParameters, IGateSpec} from "./interfaces/IGateSpec.sol";
+import {CommitteeRules} from "./libraries/CommitteeRules.sol";
 import {Gate} from "./libraries/Gate.sol";
 import {GateConstants} from "./libraries/GateConstants.sol";
 import {Sketch} from "./libraries/Sketch.sol";
@@ -108,6 +109,7 @@ contract GateSpec is IGateSpec {
     function judge(
         uint32 round,
         uint256 members,
+        uint256 guards,
         uint256 presence,
         bytes calldata payload,
         uint32 yardstick,
@@ -115,9 +117,11 @@ contract GateSpec is IGateSpec {
     ) external view override returns (uint256 approved, uint32 yardstickAfter, uint256[] memory lanesAfter) {
         lanesAfter = lanes;
         uint256 after_;
-        (approved, after_) =
-            Gate.judge(Gate.rulesOf(parameters()), round, members, presence, payload, yardstick, lanesAfter);
+        (approved, after_) = Gate.judge(
+            Gate.rulesOf(parameters(), members, guards), round, presence, payload, yardstick, lanesAfter
+        );
         yardstickAfter = uint32(after_);
+        if (guards != 1) CommitteeRules.examine(round, members, guards, presence, payload, lanesAfter);
     }
 
     /// @inheritdoc IGateSpec

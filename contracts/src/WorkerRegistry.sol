@@ -78,25 +78,27 @@ contract WorkerRegistry is IWorkerRegistry, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IWorkerRegistry
-    function sealCohort(address[] calldata workers, address guard) external override returns (address cohort) {
-        if (workers.length == 0 || workers.length >= Cohort.MAX_MEMBERS) {
-            revert WorkerRegistryWrongCohortSize(workers.length);
+    function sealCohort(address[] calldata workers, address[] calldata guards)
+        external
+        override
+        returns (address cohort)
+    {
+        uint256 members = workers.length + guards.length;
+        if (workers.length == 0 || guards.length == 0 || members > Cohort.MAX_MEMBERS) {
+            revert WorkerRegistryWrongCohortSize(workers.length, guards.length);
         }
-        bytes memory entries = new bytes((workers.length + 1) * Cohort.ENTRY_BYTES);
-        for (uint256 i = 0; i < workers.length; ++i) {
-            _addEntry(entries, i, workers[i]);
+        bytes memory entries = new bytes(members * Cohort.ENTRY_BYTES);
+        for (uint256 i = 0; i < members; ++i) {
+            _addEntry(entries, i, i < workers.length ? workers[i] : guards[i - workers.length]);
         }
-        _addEntry(entries, workers.length, guard);
         // The marks must not outlive this call: another one may come in the same transaction.
-        for (uint256 i = 0; i < workers.length; ++i) {
-            SEEN.deriveMapping(workers[i]).asBoolean().tstore(false);
-        }
-        SEEN.deriveMapping(guard).asBoolean().tstore(false);
+        _forget(workers);
+        _forget(guards);
 
         cohort = Cohort.write(entries);
         if (cohort == address(0)) revert WorkerRegistryCohortNotWritten();
         isCohort[cohort] = true;
-        emit CohortSealed(cohort, guard, workers.length, keccak256(entries));
+        emit CohortSealed(cohort, workers.length, guards.length, keccak256(entries));
     }
 
     /// @inheritdoc IWorkerRegistry
@@ -137,6 +139,12 @@ contract WorkerRegistry is IWorkerRegistry, EIP712, ReentrancyGuardTransient {
             let at := add(add(entries, 32), mul(index, 40))
             mstore(at, shl(96, identity))
             mstore(add(at, 8), or(shl(160, identity), signer))
+        }
+    }
+
+    function _forget(address[] calldata identities) private {
+        for (uint256 i = 0; i < identities.length; ++i) {
+            SEEN.deriveMapping(identities[i]).asBoolean().tstore(false);
         }
     }
 

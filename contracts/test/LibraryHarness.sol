@@ -20,13 +20,12 @@ contract LibraryHarness {
     function judge(
         Gate.Rules memory rules,
         uint256 round,
-        uint256 members,
         uint256 presence,
         bytes calldata payload,
         uint256 yardstick,
         uint256[] memory lanes
     ) external pure returns (uint256 approved, uint256 yardstickAfter, uint256[] memory lanesAfter) {
-        (approved, yardstickAfter) = Gate.judge(rules, round, members, presence, payload, yardstick, lanes);
+        (approved, yardstickAfter) = Gate.judge(rules, round, presence, payload, yardstick, lanes);
         lanesAfter = lanes;
     }
 

@@ -21,6 +21,7 @@ contract TestChallengedLedger is EIP712 {
         address dataRequests;
         address challenge;
         address vault;
+        uint256 guards;
     }
 
     Facts public facts;
@@ -124,6 +125,10 @@ contract TestChallengedLedger is EIP712 {
 
     function challenge() external view returns (address) {
         return facts.challenge;
+    }
+
+    function guards() external view returns (uint256) {
+        return facts.guards;
     }
 
     function vault() external view returns (address) {

@@ -31,7 +31,7 @@ from ledger.challenges import (
 from ledger.contribution import Contribution, Domain
 from ledger.digests import Settlement
 from ledger.update import UpdateFacts, encode_update
-from tests.contracts.model import Assay, Posting, project
+from tests.contracts.model import Assay, Posting, present_guards, present_workers, project, reading
 from tests.contracts.support import (
     GAS_LIMIT,
     OUTSIDER,
@@ -65,15 +65,16 @@ class Scene:
     requests: Contract
     vault: Contract
     facts: ChallengeFacts
+    guards: int = 1
 
     @classmethod
-    def deploy(cls, chain: TestChain, workers: int, length: int) -> "Scene":
-        """Deploy everything for some workers and a guard, with stakes."""
+    def deploy(cls, chain: TestChain, workers: int, length: int, guards: int = 1) -> "Scene":
+        """Deploy everything for some workers and guards, with stakes."""
         registry = Registry.deploy(chain)
-        members = tuple(actor(number) for number in range(workers + 1))
+        members = tuple(actor(number) for number in range(workers + guards))
         for member in members:
             registry.join(member)
-        return cls.beside(chain, members, registry.seal_cohort(members), length)
+        return cls.beside(chain, members, registry.seal_cohort(members, guards), length, guards=guards)
 
     @classmethod
     def beside(
@@ -83,6 +84,7 @@ class Scene:
         cohort: str,
         length: int,
         other: "Scene | None" = None,
+        guards: int = 1,
     ) -> "Scene":
         """Deploy a ledger, with contracts of its own or those of another scene."""
         challenge = other.challenge if other else chain.deploy("Challenge")
@@ -91,7 +93,7 @@ class Scene:
         spec, shape = keccak(text="spec"), keccak(text="shape")
         ledger = chain.deploy(
             "TestChallengedLedger",
-            (7, length, cohort, spec, shape, requests.address, challenge.address, vault.address),
+            (7, length, cohort, spec, shape, requests.address, challenge.address, vault.address, guards),
         )
         facts = ChallengeFacts(
             domain=Domain(chain.chain_id, ledger.address),
@@ -101,7 +103,7 @@ class Scene:
             length=length,
             identities=tuple(member.identity for member in members),
         )
-        scene = cls(chain, members, cohort, ledger, challenge, requests, vault, facts)
+        scene = cls(chain, members, cohort, ledger, challenge, requests, vault, facts, guards)
         for member in members:
             chain.send(vault.functions.deposit(ledger.address, member.identity), OUTSIDER, STAKE_WEI)
         return scene
@@ -217,6 +219,7 @@ class PostedRound:
     leaves: list[list[bytes]]
     unavailable: int = 0
     malformed: int = 0
+    poster: int = 0
     final: tuple[bytes, bytes] | None = None
     digests: list[bytes] = field(default_factory=list)
     lanes: tuple[int, ...] = ()
@@ -269,14 +272,23 @@ class PostedRound:
     def payload(self) -> bytes:
         """Give what the guard posts."""
         wordless = self.unavailable | self.malformed
-        present = [i for i in range(len(self.updates) - 1) if self.presence >> i & 1]
+        members, guards = len(self.updates), self.scene.guards
+        entries = {
+            i: Assay() if wordless >> i & 1 else self.assays[i]
+            for i in range(members)
+            if self.presence >> i & 1
+        }
+        voices = tuple(entries[i] for i in present_guards(self.presence, members, guards))
+        heard = present_guards(self.presence & ~wordless, members, guards)
         return Posting(
-            anchor=self.assays[-1],
+            anchor=self.assays[-1] if guards == 1 else reading([entries[i] for i in heard]),
             x=0,
-            assays=tuple(Assay() if wordless >> i & 1 else self.assays[i] for i in present),
+            assays=tuple(entries[i] for i in present_workers(self.presence, members, guards)),
             unavailable=self.unavailable,
             malformed=self.malformed,
             trace_root=DigestTree(self.roots).root,
+            poster=self.poster,
+            guards=voices if guards > 1 else (),
         ).encode()
 
     def contribution(self, index: int) -> Contribution:

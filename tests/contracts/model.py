@@ -5,6 +5,7 @@ Slow and plain on purpose; the contracts are compared with it on the same inputs
 
 import hashlib
 from dataclasses import astuple, dataclass, fields
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ class Assay:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """Everything in a settle payload."""
+    """Everything in a settle payload; `guards`: entries of the present guards, where there are several."""
 
     anchor: Assay
     x: int
@@ -72,9 +73,12 @@ class Posting:
     malformed: int = 0
     trace_root: bytes = bytes(32)
     padding: int = 0
+    poster: int = 0
+    guards: tuple[Assay, ...] = ()
 
     def encode(self) -> bytes:
         """Give the payload's bytes, docs/spec/ledger.md, "Settle"."""
+        entries = self.assays + self.guards
         return b"".join(
             [
                 self.anchor.code.to_bytes(32, "big"),
@@ -84,10 +88,11 @@ class Posting:
                 self.anchor.norm2.to_bytes(8, "big"),
                 self.anchor.exponent.to_bytes(1, "big", signed=True),
                 self.x.to_bytes(2, "big", signed=True),
-                self.padding.to_bytes(21, "big"),
-                *(assay.code.to_bytes(32, "big") for assay in self.assays),
-                *(assay.norm2.to_bytes(8, "big") for assay in self.assays),
-                *(assay.exponent.to_bytes(1, "big", signed=True) for assay in self.assays),
+                self.poster.to_bytes(1, "big"),
+                self.padding.to_bytes(20, "big"),
+                *(assay.code.to_bytes(32, "big") for assay in entries),
+                *(assay.norm2.to_bytes(8, "big") for assay in entries),
+                *(assay.exponent.to_bytes(1, "big", signed=True) for assay in entries),
             ]
         )
 
@@ -144,14 +149,67 @@ def score(code: int, anchor_code: int) -> int:
     return 256 - 2 * (code ^ anchor_code).bit_count()
 
 
-def present_workers(presence: int, members: int) -> list[int]:
-    """Give the cohort indices of the present workers; the guard is last and no worker."""
-    return [i for i in range(members - 1) if presence >> i & 1]
+def present_workers(presence: int, members: int, guards: int = 1) -> list[int]:
+    """Give the cohort indices of the present workers; the guards are last and no workers."""
+    return [i for i in range(members - guards) if presence >> i & 1]
 
 
-def judged(constants: Constants, lanes: list[Lane], presence: int, posting: Posting) -> dict[int, int]:
+def present_guards(presence: int, members: int, guards: int) -> list[int]:
+    """Give the cohort indices of the present guards."""
+    return [i for i in range(members - guards, members) if presence >> i & 1]
+
+
+def reading(voices: list[Assay]) -> Assay:
+    """Read several guards' anchors together, bit by bit: docs/spec/gate.md, "Several guards"."""
+    code = 0
+    for j in range(256):
+        ones = sum(voice.code >> j & 1 for voice in voices)
+        code |= (2 * ones >= len(voices)) << j
+    order = sorted(range(len(voices)), key=lambda k: (size(voices[k]), k))
+    median = voices[order[(len(voices) - 1) // 2]]
+    return Assay(code, median.norm2, median.exponent)
+
+
+def size(assay: Assay) -> Fraction:
+    """Give norm2 * 4^e, exactly."""
+    return assay.norm2 * Fraction(4) ** assay.exponent
+
+
+def quorum(guards: int) -> int:
+    """Give how many guards decide."""
+    return guards // 2 + 1
+
+
+def delivered_guards(presence: int, members: int, guards: int, posting: Posting) -> dict[int, Assay]:
+    """Give the entries of the guards whose anchors arrived, by cohort index."""
+    faulty = posting.unavailable | posting.malformed
+    present = present_guards(presence, members, guards)
+    return {i: a for i, a in zip(present, posting.guards, strict=True) if not faulty >> i & 1}
+
+
+def move_guards(round_: int, lanes: list[Lane], presence: int, posting: Posting, guards: int) -> list[Lane]:
+    """Give the lanes with those of several guards moved."""
+    after = list(lanes)
+    delivered = delivered_guards(presence, len(lanes), guards, posting)
+    for i in present_guards(presence, len(lanes), guards):
+        lane = lanes[i]
+        s = score(delivered[i].code, posting.anchor.code) if i in delivered else 0
+        ema = lane.ema + ((64 * s - lane.ema) >> 2) if i in delivered else lane.ema
+        after[i] = Lane(
+            ema,
+            lane.llr,
+            min(lane.accepted + (s > 0), 8191),
+            min(lane.refused + (s <= 0), 2047),
+            round_ % 2048,
+        )
+    return after
+
+
+def judged(
+    constants: Constants, lanes: list[Lane], presence: int, posting: Posting, guards: int = 1
+) -> dict[int, int]:
     """Give the scores of J, by cohort index."""
-    workers = present_workers(presence, len(lanes))
+    workers = present_workers(presence, len(lanes), guards)
     faulty = posting.unavailable | posting.malformed
     return {
         i: score(assay.code, posting.anchor.code)
@@ -166,10 +224,16 @@ def upper_median(scores: list[int]) -> int:
 
 
 def gate(
-    constants: Constants, round_: int, lanes: list[Lane], presence: int, posting: Posting, yardstick: int
+    constants: Constants,
+    round_: int,
+    lanes: list[Lane],
+    presence: int,
+    posting: Posting,
+    yardstick: int,
+    guards: int = 1,
 ) -> tuple[int, int, list[Lane]]:
     """Judge one round: (approved, yardstick word after, lanes after), docs/spec/gate.md."""
-    scores = judged(constants, lanes, presence, posting)
+    scores = judged(constants, lanes, presence, posting, guards)
     if scores:
         gained = constants.yardstick_gain * (posting.x - constants.yardstick_offset)
         target = gained // (constants.yardstick_divisor - constants.yardstick_keep)
@@ -179,9 +243,9 @@ def gate(
             )
         yardstick = max(0, target) + 1
     m = max(0, yardstick - 1)
-    after = list(lanes)
+    after = list(lanes) if guards == 1 else move_guards(round_, lanes, presence, posting, guards)
     approved = 0
-    workers = present_workers(presence, len(lanes))
+    workers = present_workers(presence, len(lanes), guards)
     for i, assay in zip(workers, posting.assays, strict=True):
         lane = lanes[i]
         if lane.llr >= constants.ban_from:

@@ -29,7 +29,9 @@ from tests.contracts.model import (
     gate,
     judged,
     pack_lanes,
+    present_guards,
     present_workers,
+    reading,
     upper_median,
 )
 
@@ -283,10 +285,12 @@ class Registry:
         proof = self.proof(member.identity, member.signer, member.signer_key)
         self.chain.send(self.contract.functions.join(member.signer, proof), member.identity_key, BOND_WEI)
 
-    def seal_cohort(self, members: Sequence[Actor]) -> str:
-        """Seal a cohort, the last member being the guard."""
-        workers = [member.identity for member in members[:-1]]
-        receipt = self.chain.send(self.contract.functions.sealCohort(workers, members[-1].identity), DEPLOYER)
+    def seal_cohort(self, members: Sequence[Actor], guards: int = 1) -> str:
+        """Seal a cohort, the last members being the guards."""
+        identities = [member.identity for member in members]
+        receipt = self.chain.send(
+            self.contract.functions.sealCohort(identities[:-guards], identities[-guards:]), DEPLOYER
+        )
         [event] = self.contract.events.CohortSealed().process_receipt(receipt, errors=DISCARD)
         return str(event["args"]["cohort"])
 
@@ -314,6 +318,7 @@ class Run:
     constants: Constants
     lanes: list[Lane] = field(default_factory=list)
     yardstick: int = 0
+    guards: int = 1
 
     @classmethod
     def deploy(
@@ -328,16 +333,17 @@ class Run:
         registry: Registry | None = None,
         members: Sequence[Actor] | None = None,
         run: int = 7,
+        guards: int = 1,
     ) -> "Run":
-        """Deploy everything for `workers` workers and one guard."""
+        """Deploy everything for `workers` workers and the guards."""
         constants = constants or Constants()
         if registry is None:
             registry = Registry.deploy(chain)
         if members is None:
-            members = [actor(number) for number in range(workers + 1)]
+            members = [actor(number) for number in range(workers + guards)]
             for member in members:
                 registry.join(member)
-        cohort = registry.seal_cohort(members)
+        cohort = registry.seal_cohort(members, guards)
         spec = chain.deploy("GateSpec", constants.as_tuple())
         ledger = chain.deploy(
             "ContributionLedger",
@@ -355,6 +361,7 @@ class Run:
                 keccak(text="shape"),
                 1_000_000,
                 chain.now + 1000,
+                guards,
             ),
         )
         reputation = chain.at("Reputation", ledger.functions.reputation().call())
@@ -368,12 +375,17 @@ class Run:
             reputation,
             constants,
             [Lane() for _ in members],
+            guards=guards,
         )
 
     @property
     def guard(self) -> Actor:
-        """The guard's keys."""
-        return self.members[-1]
+        """Keys of guard number 0."""
+        return self.members[-self.guards]
+
+    def guard_number(self, number: int) -> Actor:
+        """Keys of a guard by its number."""
+        return self.members[len(self.members) - self.guards + number]
 
     @property
     def full(self) -> int:
@@ -462,16 +474,17 @@ class Run:
     def posting(self, rng: random.Random, presence: int | None = None, flip: float = 0.42) -> Posting:
         """Give a well-formed posting: codes that differ from the anchor's in about `flip` of the bits."""
         presence = self.state()["presence"] if presence is None else presence
-        return random_posting(rng, self.constants, self.lanes, presence, flip)
+        return random_posting(rng, self.constants, self.lanes, presence, flip, self.guards)
 
     def settle(self, round_: int, posting: Posting, presence: int | None = None) -> TxReceipt:
-        """Settle, and move the model."""
+        """Settle by the guard that the posting names, and move the model."""
         presence = self.state()["presence"] if presence is None else presence
         receipt = self.chain.send(
-            self.ledger.functions.settle(round_, posting.encode()), self.guard.signer_key
+            self.ledger.functions.settle(round_, posting.encode()),
+            self.guard_number(posting.poster).signer_key,
         )
         _, self.yardstick, self.lanes = gate(
-            self.constants, round_, self.lanes, presence, posting, self.yardstick
+            self.constants, round_, self.lanes, presence, posting, self.yardstick, self.guards
         )
         return receipt
 
@@ -518,25 +531,35 @@ def spec_digest(constants: Constants) -> bytes:
 
 
 def random_posting(
-    rng: random.Random, constants: Constants, lanes: list[Lane], presence: int, flip: float
+    rng: random.Random,
+    constants: Constants,
+    lanes: list[Lane],
+    presence: int,
+    flip: float,
+    guards: int = 1,
 ) -> Posting:
     """Give a posting with everything delivered and the right median."""
     anchor = Assay(rng.getrandbits(256), rng.randrange(1, 2**40), rng.randrange(-20, -10))
-    assays = tuple(
-        Assay(
-            anchor.code ^ sum((rng.random() < flip) << bit for bit in range(256)),
-            rng.randrange(2**30, 2**40),
-            anchor.exponent,
-        )
-        for _ in present_workers(presence, len(lanes))
-    )
-    posting = Posting(anchor, 0, assays, trace_root=rng.randbytes(32))
-    return with_median(constants, lanes, presence, posting)
+    voices: tuple[Assay, ...] = ()
+    if guards > 1:
+        voices = tuple(near(rng, anchor, 0.2) for _ in present_guards(presence, len(lanes), guards))
+        anchor = reading(list(voices))
+    assays = tuple(near(rng, anchor, flip) for _ in present_workers(presence, len(lanes), guards))
+    posting = Posting(anchor, 0, assays, trace_root=rng.randbytes(32), guards=voices)
+    return with_median(constants, lanes, presence, posting, guards)
 
 
-def with_median(constants: Constants, lanes: list[Lane], presence: int, posting: Posting) -> Posting:
+def near(rng: random.Random, anchor: Assay, flip: float) -> Assay:
+    """Give a living update whose code differs from the anchor's in about `flip` of the bits."""
+    code = anchor.code ^ sum((rng.random() < flip) << bit for bit in range(256))
+    return Assay(code, rng.randrange(2**30, 2**40), anchor.exponent)
+
+
+def with_median(
+    constants: Constants, lanes: list[Lane], presence: int, posting: Posting, guards: int = 1
+) -> Posting:
     """Give the same posting with the right median."""
-    scores = judged(constants, lanes, presence, posting)
+    scores = judged(constants, lanes, presence, posting, guards)
     return replace(posting, x=upper_median(list(scores.values())))
 
 

@@ -320,11 +320,16 @@ class TestPayload:
         for wrong in (payload[:-1], payload + b"\0", b"", payload[:160]):
             refuse(self.error(sealed, wrong), "GateWrongPayloadLength", len(wrong), 160 + 41 * 5)
 
-    @pytest.mark.parametrize("padding", [1, 2**168 - 1])
+    @pytest.mark.parametrize("padding", [1, 2**160 - 1])
     def test_padding(self, sealed: Run, rng: random.Random, padding: int) -> None:
         posting = sealed.posting(rng)
         error = self.error(sealed, replace(posting, padding=padding).encode())
         refuse(error, "GateHeaderNotZero", padding)
+
+    @pytest.mark.parametrize("poster", [1, 255])
+    def test_another_poster_than_the_only_guard(self, sealed: Run, rng: random.Random, poster: int) -> None:
+        error = self.error(sealed, replace(sealed.posting(rng), poster=poster).encode())
+        refuse(error, "GateNoSuchPoster", poster, 1)
 
     @pytest.mark.parametrize("trace_root", [bytes(32), b"\xff" * 32])
     def test_any_trace_root_is_taken(self, sealed: Run, rng: random.Random, trace_root: bytes) -> None:
@@ -380,6 +385,7 @@ class TestDeployment:
             "shape": bytes(32),
             "length": 1,
             "deadline": run.chain.now + 10,
+            "guards": 1,
         }
         return tuple((values | changes).values())
 

@@ -117,6 +117,7 @@ def assert_equal(judge: Callable[..., object], constants: Constants, case: Case)
     result = judge(
         case.round_,
         len(case.lanes),
+        1,
         case.presence,
         case.posting.encode(),
         case.yardstick,
@@ -219,7 +220,7 @@ def test_judge_refuses_every_wrong_median(bench: TestChain) -> None:
             posting = replace(case.posting, x=x)
             error = bench.error(
                 spec.functions.judge(
-                    1, members, case.presence, posting.encode(), 9, pack_lanes(list(case.lanes))
+                    1, members, 1, case.presence, posting.encode(), 9, pack_lanes(list(case.lanes))
                 )
             )
             assert error.name == "GateWrongMedian"
@@ -233,9 +234,9 @@ def test_judge_refuses_wrong_cohorts(bench: TestChain) -> None:
     spec = bench.deploy("GateSpec", Constants().as_tuple())
     payload = Posting(Assay(), 0, ()).encode()
     for members, words in ((0, 0), (1, 1), (257, 65), (5, 1), (4, 2)):
-        error = bench.error(spec.functions.judge(1, members, 0, payload, 0, [0] * words))
+        error = bench.error(spec.functions.judge(1, members, 1, 0, payload, 0, [0] * words))
         assert (error.name, error.arguments) == ("GateWrongCohort", (members, words))
-    error = bench.error(spec.functions.judge(1, 4, 16, payload, 0, [0]))
+    error = bench.error(spec.functions.judge(1, 4, 1, 16, payload, 0, [0]))
     assert (error.name, error.arguments) == ("GateUnknownMember", (16, 4))
 
 
@@ -269,7 +270,7 @@ def test_count_bits(bench: TestChain) -> None:
 def test_judge_equals_settle(run: Run, rng: random.Random) -> None:
     run.reach_sealed(1)
     posting = run.posting(rng)
-    approved, yardstick, lanes = run.spec.functions.judge(1, 6, 63, posting.encode(), 0, [0, 0]).call()
+    approved, yardstick, lanes = run.spec.functions.judge(1, 6, 1, 63, posting.encode(), 0, [0, 0]).call()
     run.settle(1, posting)
     assert (run.state()["yardstick"], run.lane_words()) == (yardstick, lanes)
     assert run.state()["anyApproved"] == (approved != 0)

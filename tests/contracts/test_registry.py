@@ -125,7 +125,7 @@ def test_exit_pays_after_the_delay_and_allows_a_new_start(registry: Registry) ->
     at = functions.memberOf(member.identity).call()[2]
     assert not functions.isActive(member.identity).call()
     refuse(
-        chain.error(functions.sealCohort([member.identity], actor(2).identity)),
+        chain.error(functions.sealCohort([member.identity], [actor(2).identity])),
         "WorkerRegistryWrongStatus",
         member.identity.lower(),
         EXITING,
@@ -177,19 +177,26 @@ def entries(registry: Registry, cohort: str) -> list[tuple[str, str]]:
     return [(checksum(cut[i]), checksum(cut[i + 1])) for i in range(0, len(cut), 2)]
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_cohort_code(registry: Registry, count: int) -> None:
+@pytest.mark.parametrize(("count", "guards"), [(2, 1), (3, 1), (4, 1), (3, 2), (4, 3)])
+def test_cohort_code(registry: Registry, count: int, guards: int) -> None:
     members: list[Actor] = [actor(i) for i in reversed(range(count))]
     functions = registry.contract.functions
     receipt = registry.chain.send(
-        functions.sealCohort([m.identity for m in members[:-1]], members[-1].identity), OUTSIDER
+        functions.sealCohort(
+            [m.identity for m in members[:-guards]], [m.identity for m in members[-guards:]]
+        ),
+        OUTSIDER,
     )
     [event] = registry.contract.events.CohortSealed().process_receipt(receipt, errors=DISCARD)
     cohort = event["args"]["cohort"]
     assert entries(registry, cohort) == [(m.identity, m.signer) for m in members]
     packed = b"".join(canonical(m.identity) + canonical(m.signer) for m in members)
-    assert event["args"]["guard"] == members[-1].identity
-    assert (event["args"]["workers"], event["args"]["members"]) == (count - 1, keccak(packed))
+    assert event["args"] == {
+        "cohort": cohort,
+        "workers": count - guards,
+        "guards": guards,
+        "members": keccak(packed),
+    }
     assert functions.isCohort(cohort).call()
     assert not functions.isCohort(registry.contract.address).call()
 
@@ -197,14 +204,20 @@ def test_cohort_code(registry: Registry, count: int) -> None:
 def test_cohort_refusals(registry: Registry) -> None:
     chain, functions = registry.chain, registry.contract.functions
     a, b = actor(0).identity, actor(1).identity
-    for workers, guard in (([a, a], b), ([a, b], a), ([a, b, a], actor(2).identity)):
-        refuse(chain.error(functions.sealCohort(workers, guard)), "WorkerRegistryDuplicateMember", a.lower())
-    refuse(chain.error(functions.sealCohort([], a)), "WorkerRegistryWrongCohortSize", 0)
-    refuse(chain.error(functions.sealCohort([a] * 256, b)), "WorkerRegistryWrongCohortSize", 256)
-    stranger = address(OUTSIDER)
-    for workers, guard in (([stranger], a), ([a], stranger)):
+    c = actor(2).identity
+    for workers, guards in (([a, a], [b]), ([a, b], [a]), ([a, b, a], [c]), ([b], [a, a]), ([b], [a, c, a])):
+        refuse(chain.error(functions.sealCohort(workers, guards)), "WorkerRegistryDuplicateMember", a.lower())
+    for workers, guards in (([], [a]), ([a], []), ([a] * 256, [b]), ([a] * 242, [b] * 15), ([a], [b] * 256)):
         refuse(
-            chain.error(functions.sealCohort(workers, guard)),
+            chain.error(functions.sealCohort(workers, guards)),
+            "WorkerRegistryWrongCohortSize",
+            len(workers),
+            len(guards),
+        )
+    stranger = address(OUTSIDER)
+    for workers, guards in (([stranger], [a]), ([a], [stranger]), ([a], [b, stranger])):
+        refuse(
+            chain.error(functions.sealCohort(workers, guards)),
             "WorkerRegistryWrongStatus",
             stranger.lower(),
             NONE,

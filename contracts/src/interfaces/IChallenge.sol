@@ -39,16 +39,17 @@ struct SignedRoot {
 /// @title  Challenges: one transaction that shows that something posted to a ledger is false.
 /// @notice docs/spec/challenge.md. Serves every ledger that names this contract as its `challenge()`; there is no owner. What is
 ///         claimed is recomputed here from bytes under the committed roots, so a claim that does not hold reverts and moves
-///         nothing. A claim that holds takes the contribution back and the guard's stake: half of it is the caller's.
+///         nothing. A claim that holds takes the contribution back and the stake of the guard that posted: half of it is the
+///         caller's.
 /// @dev    All data is public once the claim is in the mempool, so a front-runner can take the reward, never the result.
 ///         IMPORTANT: all functions trust the ledger that is passed, and what it names, for that ledger alone. A slash names the
 ///         ledger as its domain, so one that lies takes the stakes of those who staked for it.
 interface IChallenge {
     /// @notice Emitted when a claim held.
-    /// @param  index      Cohort index of the member; the guard's for its anchor, which takes the whole round back.
+    /// @param  index      Cohort index of the member; a guard's for its anchor, which takes the whole round back.
     /// @param  kind       Number of the kind, docs/spec/challenge.md.
     /// @param  challenger Who showed it.
-    /// @param  slashedWei What the guard lost; for kind 5 the member. Zero without vault or stake.
+    /// @param  slashedWei What the guard that posted lost, whoever `index` is; for kind 5 the member. Zero without vault or stake.
     event ContributionChallenged(
         address indexed ledger,
         uint32 indexed round,

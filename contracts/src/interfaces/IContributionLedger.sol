@@ -11,7 +11,7 @@ import {Stage} from "../libraries/RoundState.sol";
 /// @param  spec                Rules.
 /// @param  dataRequests        Data-request contract, or zero.
 /// @param  challenge           Contract that may overturn, or zero.
-/// @param  vault               Where the guard's stake is; zero iff `challenge` is.
+/// @param  vault               Where the guards' stakes are; zero iff `challenge` is.
 /// @param  guardian            Account that may pause the opening of rounds, or zero.
 /// @param  aggregator          Account that opens rounds and records merges.
 /// @param  run                 Run id.
@@ -19,6 +19,7 @@ import {Stage} from "../libraries/RoundState.sol";
 /// @param  shapeDigest         Digest of the model's shape.
 /// @param  length              Number of values of an update.
 /// @param  firstCommitDeadline Commit deadline of round 1.
+/// @param  guards              How many of the cohort's last members are guards: odd, 1..15, at least one worker is left.
 struct RunArguments {
     address registry;
     address cohort;
@@ -33,6 +34,7 @@ struct RunArguments {
     bytes32 shapeDigest;
     uint64 length;
     uint64 firstCommitDeadline;
+    uint8 guards;
 }
 
 /// @notice The ledger's current state; fields of stages that the round has not reached are 0.
@@ -48,7 +50,7 @@ struct RunArguments {
 /// @param  presence       Bit i is set iff member i has committed.
 /// @param  parentModel    Model root that the round starts from; after `finalize`, the new one.
 /// @param  record         Latest digest of the round, zero before the first commitment.
-/// @param  isUnbonded     Whether the guard has too little in the vault to settle; false in a run without one.
+/// @param  isUnbonded     Whether some guard has too little in the vault to settle; false in a run without one.
 /// @param  isPaused       Whether the guardian lets no round open.
 /// @param  taintedFrom    First final round that was overturned since the last rollback; 0 if none was.
 struct LedgerState {
@@ -106,16 +108,16 @@ struct ApprovalProof {
 }
 
 /// @title  The audit ledger of one run.
-/// @notice Workers commit to their updates before anyone can know the seed; the guard posts one word for each; this contract
+/// @notice Workers commit to their updates before anyone can know the seed; a guard posts one word for each; this contract
 ///         recomputes every verdict from the words and keeps them, with the reputations. docs/spec/ledger.md is the
 ///         specification, to the byte.
 ///
 ///         Stages of a round, and the only legal transitions:
 ///         idle -> open        openRound, by the aggregator (or the constructor, or the last round's finalize)
 ///         open -> sealed      seal after the deadline, by anyone; or the commitment that makes the cohort complete
-///         open -> idle        seal without the guard's commitment: the round is void
-///         sealed -> settled   settle, by the guard's signer
-///         sealed -> idle      voidRound, by anyone, when the seed was missed or the guard was too slow
+///         open -> idle        seal without the commitments of more than half of the guards: the round is void
+///         sealed -> settled   settle, by the signer of any guard; the first counts
+///         sealed -> idle      voidRound, by anyone, when the seed was missed or the guards were too slow
 ///         settled -> idle     finalize, by the aggregator after the challenge window
 ///         settled -> open     the same, opening the next round
 ///         settled -> idle     overturnRound, by the challenge contract: the round is void
@@ -173,7 +175,7 @@ interface IContributionLedger is IERC165 {
     event RoundVoided(uint32 indexed round, uint8 reason, bytes32 record);
     /// @notice Emitted when it was shown that something false was posted about a contribution.
     event ContributionOverturned(uint32 indexed round, uint256 indexed index);
-    /// @notice Emitted when it was shown that something false was posted about a round's anchor.
+    /// @notice Emitted when it was shown that something false was posted about the anchor of a guard.
     event RoundOverturned(uint32 indexed round);
     /// @notice Emitted when the model came to rest on an overturned round: from here on no round opens.
     event ModelTainted(uint32 indexed round);
@@ -188,13 +190,13 @@ interface IContributionLedger is IERC165 {
     error ContributionLedgerUnknownCohort(address cohort);
     /// @notice Thrown when a deployment argument is zero that may not be.
     error ContributionLedgerZeroArgument(string name);
-    /// @notice Thrown when the guard's signer has code: it could never call `settle`.
+    /// @notice Thrown when a guard's signer has code: it could never call `settle`.
     error ContributionLedgerGuardHasCode(address guardSigner);
     /// @notice Thrown when the spec contract's digest is not that of its parameters.
     error ContributionLedgerWrongSpec(bytes32 claimed, bytes32 computed);
     /// @notice Thrown when the caller is not the aggregator.
     error ContributionLedgerNotAggregator(address caller, address aggregator);
-    /// @notice Thrown when the caller is not the guard's signer.
+    /// @notice Thrown when the caller is not the signer of the guard that the payload names as its poster.
     error ContributionLedgerNotGuard(address caller, address guardSigner);
     /// @notice Thrown when the caller is neither identity nor signer of the member that it commits for.
     error ContributionLedgerNotMember(uint256 index, address caller);
@@ -255,7 +257,7 @@ interface IContributionLedger is IERC165 {
     /// @notice Thrown when a vault gives stakes back while a challenge may still come.
     /// @param  liableS Challenge window, and the time to answer a request where the run has them.
     error ContributionLedgerUnbondingTooShort(uint256 unbondingDelayS, uint256 liableS);
-    /// @notice Thrown when the guard has too little in the vault.
+    /// @notice Thrown when the guard that posts has too little in the vault.
     error ContributionLedgerGuardUnbonded(address vault);
     /// @notice Thrown when a run with a challenge contract is settled without a trace root.
     error ContributionLedgerNoTraceRoot();
@@ -321,15 +323,17 @@ interface IContributionLedger is IERC165 {
     /// @param  items    For each of them from the lowest: updateRoot (32) || tokens (8) || r (32) || yParityAndS (32).
     function commitBatch(uint32 round, uint64 deadline, uint256 members, bytes calldata items) external;
 
-    /// @notice Ends the commitments of a round after its deadline; voids it if the guard has not committed its anchor.
+    /// @notice Ends the commitments of a round after its deadline; voids it if not more than half of the guards have committed their
+    ///         anchors.
     function seal(uint32 round) external;
 
     /// @notice Stores the seed, so that the round can settle after the block hash has gone out of reach.
     function fixSeed(uint32 round) external returns (bytes32 seed);
 
     /// @notice Settles a round: every verdict is recomputed from the posted words.
-    /// @dev    Sent by the guard's signer straight to the ledger. Reverts with an error of `Gate` if the words are not well
-    ///         formed.
+    /// @dev    Sent straight to the ledger by the signer of the guard whose number is in the payload; what is false in it costs
+    ///         that guard's stake. Reverts with an error of `Gate` if the words are not well formed, and of `CommitteeRules` if the
+    ///         header is not what several guards read together.
     /// @param  payload docs/spec/ledger.md, "Settle".
     function settle(uint32 round, bytes calldata payload) external;
 
@@ -352,7 +356,7 @@ interface IContributionLedger is IERC165 {
     /// @param  laneWordBefore The member's lane word before that round, as in its record.
     function overturn(uint32 round, uint256 index, uint256 approved, uint256 laneWordBefore) external;
 
-    /// @notice Takes back a whole round, because something false was posted about its anchor. Only for the challenge
+    /// @notice Takes back a whole round, because something false was posted about a guard's anchor. Only for the challenge
     ///         contract, which has opened the round's record.
     /// @dev    A settled round becomes void, with lanes and yardstick as before it. In a final round the model is tainted.
     /// @param  round           Settled or final round.
@@ -443,13 +447,13 @@ interface IContributionLedger is IERC165 {
     /// @notice Model root that round 1 started from.
     function initialModel() external view returns (bytes32);
 
-    /// @notice As in `IStakeDomain`: tells whether the guard still has enough at stake to settle. Only for the vault.
+    /// @notice As in `IStakeDomain`: tells how much a guard still has at stake; with too little it cannot settle. Only for the vault.
     function stakeChanged(address holder, uint256 bonded) external;
 
     /// @notice Contract that may overturn; zero if the run has none.
     function challenge() external view returns (address);
 
-    /// @notice Where the guard's stake is; zero if the run has no challenge contract.
+    /// @notice Where the guards' stakes are; zero if the run has no challenge contract.
     function vault() external view returns (address);
 
     /// @notice Account that may pause the opening of rounds; zero if there is none.
@@ -461,8 +465,17 @@ interface IContributionLedger is IERC165 {
     /// @notice Account that opens rounds and records merges.
     function aggregator() external view returns (address);
 
-    /// @notice Account that settles.
+    /// @notice How many of the cohort's last members are guards.
+    function guards() external view returns (uint256);
+
+    /// @notice Signer of guard number 0.
     function guardSigner() external view returns (address);
+
+    /// @notice Guards that have enough in the vault to settle, as a bitmap by their numbers; zero in a run without a vault.
+    function bondedGuards() external view returns (uint256 bitmap);
+
+    /// @notice Contract that reads several guards' words together, created by this ledger; zero if there is one guard.
+    function committee() external view returns (address);
 
     /// @notice Digest of the model's shape, docs/spec/update.md.
     function shapeDigest() external view returns (bytes32);

@@ -44,9 +44,11 @@ interface IGateSpec {
     function specDigest() external view returns (bytes32 digest);
 
     /// @notice Judges one round: docs/spec/gate.md, "One round".
-    /// @dev    Reverts with an error of `Gate` if the payload is not well formed or its median is not the median.
+    /// @dev    Reverts with an error of `Gate` if the payload is not well formed or its median is not the median, and of
+    ///         `CommitteeRules` if its header is not what several guards read together.
     /// @param  round          Round number; it goes to the lanes mod 2048.
-    /// @param  members        Size of the cohort, guard (the last index) included; 2..256.
+    /// @param  members        Size of the cohort, guards included; 2..256.
+    /// @param  guards         How many of its last members are guards; odd, 1..15.
     /// @param  presence       Bit i is set iff member i has committed.
     /// @param  payload        The bytes of `settle`, docs/spec/ledger.md.
     /// @param  yardstick      Yardstick word before the round: 0 = none yet, else m + 1.
@@ -57,6 +59,7 @@ interface IGateSpec {
     function judge(
         uint32 round,
         uint256 members,
+        uint256 guards,
         uint256 presence,
         bytes calldata payload,
         uint32 yardstick,

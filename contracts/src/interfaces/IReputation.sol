@@ -6,10 +6,11 @@ import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 /// @notice One member's reputation in one run.
 /// @param  ema       Moving average of the semantic consistency score, in 1/64; -16384..16383. For people to read.
 /// @param  llr       Evidence against the member, in 1/1024 nat; -8192..8191. The lower the better, 0 for a newcomer.
-/// @param  accepted  Accepted contributions; stops at 8191.
-/// @param  refused   Refused contributions; stops at 2047.
+/// @param  accepted  Accepted contributions; stops at 8191. Of one of several guards: rounds in which it agreed with the majority.
+/// @param  refused   Refused contributions; stops at 2047. Of one of several guards: rounds in which it did not, or its anchor did not
+///                   arrive.
 /// @param  lastRound Last round in which the member was judged, 0 if never. Kept mod 2048, so exact for the last 2,048 rounds.
-/// @param  banned    Whether the evidence has reached the run's ban: no update of this member is approved any more.
+/// @param  banned    Whether the evidence has reached the run's ban: no update of this member is approved any more. Never of a guard.
 struct ReputationView {
     int256 ema;
     int256 llr;
@@ -37,7 +38,7 @@ interface IReputation is IERC165 {
     /// @notice Gives all lane words, docs/spec/gate.md: ceil(members / 4) of them.
     function lanes() external view returns (uint256[] memory words);
 
-    /// @notice Gives all identities in cohort order, the guard last.
+    /// @notice Gives all identities in cohort order, the guards last.
     function members() external view returns (address[] memory identities);
 
     /// @notice Gives the ledger that created this contract and holds the lanes.

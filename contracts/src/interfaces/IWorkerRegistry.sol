@@ -37,10 +37,10 @@ interface IWorkerRegistry {
     event BondWithdrawn(address indexed identity, address indexed recipient, uint256 bond);
     /// @notice Emitted when a cohort was written.
     /// @param  cohort  Address of its data contract.
-    /// @param  guard   Identity of the guard, which has the last index.
-    /// @param  workers Number of workers, which have the indices before.
+    /// @param  workers Number of workers, which have the first indices.
+    /// @param  guards  Number of guards, which have the indices after them.
     /// @param  members keccak256 of the members' entries (identity || signer, 40 bytes each).
-    event CohortSealed(address indexed cohort, address indexed guard, uint256 workers, bytes32 members);
+    event CohortSealed(address indexed cohort, uint256 workers, uint256 guards, bytes32 members);
 
     /// @notice Thrown when a bond is too small.
     error WorkerRegistryBondTooSmall(uint256 bond, uint256 minimum);
@@ -54,8 +54,8 @@ interface IWorkerRegistry {
     error WorkerRegistryStillBonded(address identity, uint40 withdrawableAt);
     /// @notice Thrown when an identity appears twice in a cohort.
     error WorkerRegistryDuplicateMember(address identity);
-    /// @notice Thrown when a cohort would have no worker or more than 255.
-    error WorkerRegistryWrongCohortSize(uint256 workers);
+    /// @notice Thrown when a cohort would have no worker, no guard, or more than 256 members.
+    error WorkerRegistryWrongCohortSize(uint256 workers, uint256 guards);
     /// @notice Thrown when the data contract could not be created.
     error WorkerRegistryCohortNotWritten();
     /// @notice Thrown when the recipient did not take the bond.
@@ -81,10 +81,11 @@ interface IWorkerRegistry {
     function withdraw(address payable recipient) external;
 
     /// @notice Writes a cohort of active members. Anyone may; a run's operator picks the cohort for a ledger.
-    /// @param  workers Identities of the workers, in the order of their indices; 1..255.
-    /// @param  guard   Identity of the guard.
+    /// @param  workers Identities of the workers, in the order of their indices; at least one.
+    /// @param  guards  Identities of the guards, in the order of their numbers; at least one. A ledger takes an odd number up
+    ///                 to 15; the cohort itself does not say who is a guard, the ledger does.
     /// @return cohort  Address of the data contract, docs/spec/ledger.md.
-    function sealCohort(address[] calldata workers, address guard) external returns (address cohort);
+    function sealCohort(address[] calldata workers, address[] calldata guards) external returns (address cohort);
 
     /// @notice Tells whether an address is a cohort that this registry wrote.
     function isCohort(address cohort) external view returns (bool);

@@ -12,7 +12,7 @@ library Cohort {
     /// @notice Thrown when an index is not below the number of members.
     error CohortNoSuchIndex(uint256 index, uint256 members);
 
-    /// @notice Number of members, the guard included.
+    /// @notice Number of members, the guards included.
     function size(address cohort) internal view returns (uint256) {
         unchecked {
             uint256 length = cohort.code.length;

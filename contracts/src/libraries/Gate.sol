@@ -8,8 +8,11 @@ import {Lanes} from "./Lanes.sol";
 /// @title  The gate: verdicts of one round from its posted words.
 /// @notice docs/spec/gate.md, written for the EVM. All integers; no result depends on who calls it.
 library Gate {
-    /// @notice The constants that the gate reads, each widened to a word; same names as in `GateParameters`.
+    /// @notice The constants that the gate reads, each widened to a word: size of the cohort with its guards, how many of the
+    ///         last members are guards, then those of `GateParameters` by the same names.
     struct Rules {
+        uint256 members;
+        uint256 guards;
         uint256 yardstickKeep;
         uint256 yardstickGain;
         uint256 yardstickDivisor;
@@ -35,6 +38,7 @@ library Gate {
         uint256 codesAt;
         uint256 normsAt;
         uint256 exponentsAt;
+        uint256 workers; // 0x100: the present ones
     }
 
     /// @dev What the pass over the members reads, the same for all of them; `_judgeWords` knows the offsets. Numbers named
@@ -78,16 +82,19 @@ library Gate {
     error GateWrongCohort(uint256 members, uint256 laneWords);
     /// @notice Thrown when the presence bitmap names members that do not exist.
     error GateUnknownMember(uint256 presence, uint256 members);
-    /// @notice Thrown when the payload is not exactly 160 + 41 n bytes for n present workers.
+    /// @notice Thrown when the payload is not exactly 160 + 41 n bytes for n entries: of the present workers and, if there are
+    ///         several, of the present guards.
     error GateWrongPayloadLength(uint256 length, uint256 expected);
-    /// @notice Thrown when the bitmaps of unavailable and malformed members overlap or leave the present workers.
-    error GateWrongStatuses(uint256 unavailable, uint256 malformed, uint256 presentWorkers);
+    /// @notice Thrown when the bitmaps of unavailable and malformed members overlap or leave the members that have entries.
+    error GateWrongStatuses(uint256 unavailable, uint256 malformed, uint256 entries);
     /// @notice Thrown when the padding of the payload's header is not zero.
     error GateHeaderNotZero(uint256 padding);
+    /// @notice Thrown when the payload's poster is not the number of a guard.
+    error GateNoSuchPoster(uint256 poster, uint256 guards);
     /// @notice Thrown when an unavailable or malformed worker has a code, norm or exponent that is not zero.
     error GateUndeliveredNotZero(uint256 index);
     /// @notice Thrown when an exponent is outside -64..63.
-    /// @param  index Cohort index of the worker, or of the guard for the anchor.
+    /// @param  index Cohort index of the member; of the first guard for the header.
     error GateExponentOutOfRange(uint256 index, int256 exponent);
     /// @notice Thrown when the posted median is not the upper median of the judged scores.
     /// @param  x      Posted median.
@@ -97,7 +104,13 @@ library Gate {
     error GateWrongMedian(int256 x, uint256 judged, uint256 below, uint256 equal);
 
     /// @notice Picks the gate's constants out of a run's constants.
-    function rulesOf(GateParameters memory p) internal pure returns (Rules memory rules) {
+    function rulesOf(GateParameters memory p, uint256 members, uint256 guards)
+        internal
+        pure
+        returns (Rules memory rules)
+    {
+        rules.members = members;
+        rules.guards = guards;
         rules.yardstickKeep = p.yardstickKeep;
         rules.yardstickGain = p.yardstickGain;
         rules.yardstickDivisor = p.yardstickDivisor;
@@ -117,9 +130,9 @@ library Gate {
     /// @dev    One pass: the yardstick follows from the posted median, so all verdicts can be computed while the scores
     ///         are counted, and the median is checked at the end. A score s never appears; with d = popcount(code XOR
     ///         anchorCode), s = 256 - 2 d, and all comparisons are made on 2 d.
-    /// @param  rules          Constants, within the ranges that `GateConstants.validate` checks.
+    /// @param  rules          Constants, within the ranges that `GateConstants.validate` checks. Of several guards, the entries
+    ///                        and lanes are `CommitteeRules`' to judge.
     /// @param  round          Round number.
-    /// @param  members        Cohort size with the guard, which has the last index.
     /// @param  presence       Bit i is set iff member i has committed.
     /// @param  payload        The settle payload.
     /// @param  yardstick      Yardstick word before the round.
@@ -129,25 +142,27 @@ library Gate {
     function judge(
         Rules memory rules,
         uint256 round,
-        uint256 members,
         uint256 presence,
         bytes calldata payload,
         uint256 yardstick,
         uint256[] memory lanes
     ) internal pure returns (uint256 approved, uint256 yardstickAfter) {
         unchecked {
-            if (members < 2 || members > 256 || lanes.length != Lanes.wordsFor(members)) {
+            uint256 members = rules.members;
+            uint256 guards = rules.guards;
+            if (members <= guards || members > 256 || lanes.length != Lanes.wordsFor(members)) {
                 revert GateWrongCohort(members, lanes.length);
             }
             if (members < 256 && presence >> members != 0) revert GateUnknownMember(presence, members);
-            uint256 workers = presence & ((1 << (members - 1)) - 1);
-            Header memory header = _readHeader(payload, workers, members);
+            uint256 workers = presence & ((1 << (members - guards)) - 1);
+            Header memory header = _readHeader(payload, guards == 1 ? workers : presence, guards, members);
             (Measure memory measure, uint256 next) = _measure(header, rules, round, yardstick);
             yardstickAfter = next;
             // Words with an undelivered update first, one member at a time; the others four members at a time.
             uint256 fast = workers;
             if (header.undelivered != 0) fast = _judgeSingly(header, measure, rules, round, workers, lanes);
-            _judgeWords(header, measure, workers, fast, lanes);
+            header.workers = workers;
+            _judgeWords(header, measure, fast, lanes);
             if (measure.isRefused) _refuseExponent(header, workers);
             approved = measure.approved;
 
@@ -171,19 +186,27 @@ library Gate {
         }
     }
 
-    /// @notice Bitmap of the members whose update did not arrive, as the guard says in a payload.
+    /// @notice Bitmap of the members whose update did not arrive, as a payload says.
     function unavailableIn(bytes calldata payload) internal pure returns (uint256 bitmap) {
         if (payload.length < HEADER_BYTES) revert GateWrongPayloadLength(payload.length, HEADER_BYTES);
         bitmap = uint256(bytes32(payload[64:96]));
     }
 
-    function _readHeader(bytes calldata payload, uint256 workers, uint256 members)
+    /// @notice Number of the guard that posts a payload. Means nothing before the payload's length was checked.
+    function posterIn(bytes calldata payload) internal pure returns (uint256 poster) {
+        assembly ("memory-safe") {
+            poster := byte(0, calldataload(add(payload.offset, 139)))
+        }
+    }
+
+    /// @dev `entries`: the members that have entries.
+    function _readHeader(bytes calldata payload, uint256 entries, uint256 guards, uint256 members)
         private
         pure
         returns (Header memory header)
     {
         unchecked {
-            uint256 count = Bits.count(workers);
+            uint256 count = Bits.count(entries);
             uint256 expected = HEADER_BYTES + WORKER_BYTES * count;
             if (payload.length != expected) revert GateWrongPayloadLength(payload.length, expected);
             uint256 start;
@@ -198,15 +221,17 @@ library Gate {
                 malformed := calldataload(add(start, 96))
                 tail := calldataload(add(start, 128))
             }
-            // tail = norm2 (8 bytes) || exponent (1) || x (2) || zero (21)
-            uint256 padding = tail & ((1 << 168) - 1);
+            // tail = norm2 (8 bytes) || exponent (1) || x (2) || poster (1) || zero (20)
+            uint256 padding = tail & ((1 << 160) - 1);
             if (padding != 0) revert GateHeaderNotZero(padding);
+            uint256 poster = (tail >> 160) & 0xff;
+            if (poster >= guards) revert GateNoSuchPoster(poster, guards);
             uint256 undelivered = unavailable | malformed;
-            if (unavailable & malformed != 0 || undelivered & ~workers != 0) {
-                revert GateWrongStatuses(unavailable, malformed, workers);
+            if (unavailable & malformed != 0 || undelivered & ~entries != 0) {
+                revert GateWrongStatuses(unavailable, malformed, entries);
             }
             int256 exponent = int8(uint8(tail >> 184));
-            if (exponent < -64 || exponent > 63) revert GateExponentOutOfRange(members - 1, exponent);
+            if (exponent < -64 || exponent > 63) revert GateExponentOutOfRange(members - guards, exponent);
             header.anchorCode = anchorCode;
             header.anchorNorm2 = tail >> 192;
             header.anchorExponent = exponent;
@@ -385,7 +410,6 @@ library Gate {
     function _judgeWords(
         Header memory header,
         Measure memory measure,
-        uint256 workers,
         uint256 fast,
         uint256[] memory lanes
     ) private pure {
@@ -395,6 +419,8 @@ library Gate {
         assembly ("memory-safe") {
             let free := mload(0x40)
             mcopy(0x00, measure, 0x80) // anchorCode, base, step, evidenceDivisor
+            // From memory: the compiler would compute it again wherever it is used.
+            let workers := mload(add(header, 0x100))
             for { let first := 0 } shr(first, workers) { first := add(first, 4) } {
                 let left := and(shr(first, workers), 15)
                 if iszero(and(shr(first, fast), 15)) {

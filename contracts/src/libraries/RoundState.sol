@@ -40,7 +40,7 @@ library RoundStates {
     uint256 private constant ANY_APPROVED = 8 << FLAGS_SHIFT;
 
     // The following belong to the run, not to the round.
-    /// @dev The run has a vault, and its guard has too little in it.
+    /// @dev The run has a vault, and some guard has too little in it.
     uint256 internal constant UNBONDED = 16 << FLAGS_SHIFT;
     /// @dev The guardian lets no round open.
     uint256 internal constant PAUSED = 32 << FLAGS_SHIFT;

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {IContributionLedger, LedgerState} from "./interfaces/IContributionLedger.sol";
+import {IDataRequests} from "./interfaces/IDataRequests.sol";
+import {IGuardVotes} from "./interfaces/IGuardVotes.sol";
+import {Bits} from "./libraries/Bits.sol";
+import {Cohort} from "./libraries/Cohort.sol";
+import {CommitteeRules} from "./libraries/CommitteeRules.sol";
+import {Stage} from "./libraries/RoundState.sol";
+
+/// @title  Votes of a run's guards on whose data did not arrive.
+/// @notice See {IGuardVotes}.
+contract GuardVotes is IGuardVotes {
+    /// @notice There is nothing to wait for after a settlement.
+    uint40 public constant override answerWindowS = 0;
+
+    /// @dev By guard, so that one vote is one slot however many members it is about.
+    mapping(address ledger => mapping(uint32 round => mapping(uint256 guard => uint256))) public override castBy;
+
+    /// @inheritdoc IGuardVotes
+    function vote(address ledger, uint32 round, uint256 members) external override {
+        uint256 guard = _guardOf(IContributionLedger(ledger), msg.sender);
+        LedgerState memory state = IContributionLedger(ledger).state();
+        if (round != state.round) revert GuardVotesWrongRound(round, state.round);
+        if (state.stage != Stage.Sealed) revert GuardVotesNotSealed(round, state.stage);
+        if (members == 0) revert GuardVotesEmpty();
+        if (members & ~state.presence != 0) revert GuardVotesAbsent(members & ~state.presence);
+        uint256 before = castBy[ledger][round][guard];
+        if (before & members != 0) revert GuardVotesAlreadyCast(before & members);
+        castBy[ledger][round][guard] = before | members;
+        emit UnavailableVoted(ledger, round, guard, members);
+    }
+
+    /// @inheritdoc IDataRequests
+    function isUnanswered(uint32 round, uint256 index) external view override returns (bool) {
+        uint256 guards = IContributionLedger(msg.sender).guards();
+        return Bits.count(_votes(msg.sender, round, index, guards)) >= CommitteeRules.quorum(guards);
+    }
+
+    /// @inheritdoc IGuardVotes
+    function votesOf(address ledger, uint32 round, uint256 index) external view override returns (uint256 guards) {
+        return _votes(ledger, round, index, IContributionLedger(ledger).guards());
+    }
+
+    function _votes(address ledger, uint32 round, uint256 index, uint256 guards)
+        private
+        view
+        returns (uint256 votes)
+    {
+        for (uint256 k = 0; k < guards; ++k) {
+            votes |= ((castBy[ledger][round][k] >> index) & 1) << k;
+        }
+    }
+
+    /// @dev Number of the guard whose signer somebody is.
+    function _guardOf(IContributionLedger ledger, address caller) private view returns (uint256) {
+        address cohort = ledger.cohort();
+        uint256 guards = ledger.guards();
+        uint256 workers = Cohort.size(cohort) - guards;
+        for (uint256 k = 0; k < guards; ++k) {
+            (, address signer) = Cohort.memberAt(cohort, workers + k);
+            if (caller == signer) return k;
+        }
+        revert GuardVotesNotGuard(caller);
+    }
+}
