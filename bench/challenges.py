@@ -123,6 +123,7 @@ class _Bench:
                 self._addresses["DataRequests"],
                 self._addresses["Challenge"],
                 self._addresses["vault"],
+                1,  # guard
             ),
         )
         self._addresses["ledger"] = ledger

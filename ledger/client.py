@@ -15,6 +15,7 @@ from eth_utils import keccak, to_checksum_address
 
 from ledger import artifacts, digests
 from ledger.calldata import SignedCommitment, encode_batch
+from ledger.cohort import GUARDS_MAX, MEMBERS_MAX
 from ledger.contribution import Contribution, Domain
 from ledger.errors import InputError
 from ledger.history import Commitment, RoundHistory
@@ -72,7 +73,7 @@ class LedgerState:
         presence: Bitmap of the members that have committed.
         parent_model: Model root of the last finalized round, or of the round that was rolled back to.
         sealed_at: Unix seconds of the chain, 0 before.
-        is_unbonded: Whether the guard has too little in the vault to settle.
+        is_unbonded: Whether some guard has too little in the vault to settle.
         is_paused: Whether the guardian lets no round open.
         tainted_from: First final round that was overturned since the last rollback, 0 if none was.
     """
@@ -101,7 +102,7 @@ class LedgerFacts:
         run: Run id.
         parameters: The gate's constants in the order of docs/spec/gate.md.
         spec_digest: Their digest, 32 bytes.
-        members: Cohort in order, the guard last.
+        members: Cohort in order, the guards last.
         aggregator: Who opens and finalizes.
         registry: Address of the WorkerRegistry.
         reputation: Address of the Reputation contract.
@@ -112,6 +113,7 @@ class LedgerFacts:
         vault: Address of the StakeVault, zero if none.
         guardian: Who may pause, zero if nobody.
         initial_model: Model root that round 1 started from, 32 bytes.
+        guards: How many of the last members are guards; odd, 1..15.
     """
 
     domain: Domain
@@ -129,11 +131,26 @@ class LedgerFacts:
     vault: str
     guardian: str
     initial_model: bytes
+    guards: int = 1
+
+    @property
+    def workers(self) -> int:
+        """Number of workers, and cohort index of the first guard."""
+        return len(self.members) - self.guards
 
     @property
     def guard_index(self) -> int:
-        """Cohort index of the guard: the last one."""
-        return len(self.members) - 1
+        """Cohort index of guard number 0; of the guard, where there is one."""
+        return self.workers
+
+    @property
+    def guard_indices(self) -> range:
+        """Cohort indices of the guards, by their numbers."""
+        return range(self.workers, len(self.members))
+
+    def is_guard(self, index: int) -> bool:
+        """Tell whether a cohort index is a guard's."""
+        return index in self.guard_indices
 
     @property
     def full(self) -> int:
@@ -206,6 +223,8 @@ class LedgerClient:
         self._functions = self._bound(self.address, "ContributionLedger")
         self.facts = self._read_facts()
         check_code(node, self.facts.reputation, "Reputation")
+        if self.facts.guards > 1:
+            check_code(node, to_checksum_address(self._call("committee")), "Committee")
         self._reputation = self._bound(self.facts.reputation, "Reputation")
 
     def contribution(
@@ -388,9 +407,9 @@ class LedgerClient:
         """Store the seed (anybody)."""
         return self._send(sender, "fixSeed", round_)
 
-    def settle(self, guard: LocalAccount, round_: int, payload: bytes) -> Sent:
-        """Post words and norms; the contract computes the verdicts (guard)."""
-        return self._send(guard, "settle", round_, payload)
+    def settle(self, poster: LocalAccount, round_: int, payload: bytes) -> Sent:
+        """Post words and norms; the contract computes the verdicts (signer of the guard that it names)."""
+        return self._send(poster, "settle", round_, payload)
 
     def finalize(
         self, sender: LocalAccount, round_: int, model_root: bytes, weights_digest: bytes, next_deadline: int
@@ -427,8 +446,12 @@ class LedgerClient:
 
     def _read_facts(self) -> LedgerFacts:
         cohort = self.node.code(self._call("cohort"))
-        if len(cohort) < 1 + 2 * MEMBER_BYTES or (len(cohort) - 1) % MEMBER_BYTES:
+        members, rest = divmod(len(cohort) - 1, MEMBER_BYTES)
+        if not 2 <= members <= MEMBERS_MAX or rest:
             raise NodeAnswerError(f"the cohort of {self.address} has {len(cohort)} bytes of code")
+        guards = int(self._call("guards"))
+        if not 1 <= guards <= GUARDS_MAX or guards % 2 == 0 or guards >= members:
+            raise NodeAnswerError(f"the node says that {guards} of {members} members are guards")
         spec = to_checksum_address(self._call("spec"))
         check_code(self.node, spec, "GateSpec")
         parameters = tuple(int(v) for v in self.node.call(self._bound(spec, "GateSpec").parameters()))
@@ -448,6 +471,7 @@ class LedgerClient:
             vault=to_checksum_address(self._call("vault")),
             guardian=to_checksum_address(self._call("guardian")),
             initial_model=bytes(self._call("initialModel")),
+            guards=guards,
         )
 
     def _call(self, name: str, *arguments: object) -> Any:
@@ -508,6 +532,15 @@ class Approvals:
             final.weights_digest if final else digests.NO_DIGEST,
         )
         return self._client.ask_approval(self._history.round, index, update_root, proof)
+
+
+def has_code(node: Node, address: str, name: str) -> bool:
+    """Tell whether one of our contracts, of this version, is at an address.
+
+    Raises:
+        EnvironmentFault: The node failed.
+    """
+    return artifacts.load(name).matches(node.code(address))
 
 
 def check_code(node: Node, address: str, name: str) -> None:

@@ -17,8 +17,8 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 
 from ledger import artifacts, digests
+from ledger.cohort import check_size, read_cohorts
 from ledger.errors import EnvironmentFault, InputError
-from ledger.history import decode_log
 from ledger.node import Node
 from ledger.parties import Parties, Party, joining_proof
 from ledger.stakes import VaultClient
@@ -128,7 +128,7 @@ class Journal(MemoryJournal):
                 )
             if self.get(step) is None:
                 self.put(step, known)
-        for step in ("vault", "challenge"):
+        for step in ("vault", "challenge", "guard_votes"):
             known = other.get(step)
             if isinstance(known, dict) and "address" in known and self.get(step) is None:
                 self.put(step, known)
@@ -188,6 +188,14 @@ class Deployer:
         """
         return self._contract("data_requests", "DataRequests", REQUEST_BOND_WEI, ANSWER_WINDOW_S)
 
+    def guard_votes(self) -> str:
+        """Deploy the contract in which several guards say what did not arrive; runs share it.
+
+        Returns:
+            Its address, for `RunFacts.data_requests`.
+        """
+        return self._contract("guard_votes", "GuardVotes")
+
     @property
     def has_ledger(self) -> bool:
         """Whether the journal has the run's ledger; what it names was decided then."""
@@ -200,19 +208,23 @@ class Deployer:
         Args:
             parameters: The gate's constants in the order of docs/spec/gate.md.
             parties: Everybody's keys; members join with the smallest bond. In a run with a challenge contract
-                the guard's stake is filled up to the smallest one, also if it was slashed before.
+                every guard's stake is filled up to the smallest one, also if it was slashed before.
             facts: What the ledger is told.
 
         Returns:
             Address of the ContributionLedger.
 
         Raises:
+            InputError: No ledger takes so many workers and guards; fault of the caller.
+            DeploymentError: The journal is of a run with another number of guards.
             RevertedError: A contract refused, for instance constants out of range.
             EnvironmentFault: The node failed.
         """
+        check_size(len(parties.workers), len(parties.guards))
         registry, spec = self.shared(parameters)
-        self._fund(parties.guard.signer.address)
-        for party in (*parties.workers, parties.guard):
+        for guard in parties.guards:
+            self._fund(guard.signer.address)
+        for party in parties.members:
             self._fund(party.identity.address)
             self._join(registry, party)
         cohort = self._cohort(registry, parties)
@@ -236,17 +248,19 @@ class Deployer:
                 facts.shape_digest,
                 facts.length,
                 deadline,
-                1,
+                len(parties.guards),
             ),
         )
         # An old folder's ledger names what it was deployed with, whatever is asked for now.
         vault = self._node.call(self._bound(ledger, "ContributionLedger").functions.vault())
         if vault != NO_ADDRESS:
-            self._stake(VaultClient(self._node, vault), ledger, parties.guard)
+            client = VaultClient(self._node, vault)
+            for guard in parties.guards:
+                self._stake(client, ledger, guard)
         return ledger
 
     def _stake(self, vault: VaultClient, ledger: str, guard: Party) -> None:
-        """Fill the guard's stake up; one that is being withdrawn is its owner's will and stays as it is."""
+        """Fill a guard's stake up; one that is being withdrawn is its owner's will and stays as it is."""
         stake = vault.stake_of(ledger, guard.identity.address)
         missing = vault.min_stake_wei - stake.amount_wei
         if missing > 0 and not stake.withdrawable_at:
@@ -290,28 +304,34 @@ class Deployer:
         self._node.send(party.identity, join, value_wei=MINIMUM_BOND_WEI, local_gas=_JOIN_GAS)
 
     def _cohort(self, registry: str, parties: Parties) -> str:
-        wanted = cohort_code([*parties.workers, parties.guard])
+        wanted = cohort_code(parties.members)
         known = self._journal.get("cohort")
         if known is not None:
+            # Files of before there could be several do not say it: one.
+            guards = known.get("guards", 1)
+            if guards != len(parties.guards):
+                raise DeploymentError(
+                    f"the deployment is of a run with {guards} guards, not {len(parties.guards)}",
+                    hint="go on with as many as it was begun with, or choose another --out",
+                )
             return str(known["address"])
         found = self._sealed(registry, wanted)
         if found is None:
             workers = [party.identity.address for party in parties.workers]
+            guards = [party.identity.address for party in parties.guards]
             functions = self._bound(registry, "WorkerRegistry").functions
-            self._node.send(self._operator, functions.sealCohort(workers, [parties.guard.identity.address]))
+            self._node.send(self._operator, functions.sealCohort(workers, guards))
             found = self._sealed(registry, wanted)
         if found is None:
-            raise EnvironmentFault(f"the registry sealed no cohort of these {len(workers)} workers")
-        self._journal.put("cohort", {"address": found})
+            raise EnvironmentFault(f"the registry sealed no cohort of these {len(parties.members)} members")
+        self._journal.put("cohort", {"address": found, "guards": len(parties.guards)})
         return found
 
     def _sealed(self, registry: str, code: bytes) -> str | None:
-        for log in reversed(self._node.logs(registry)):
-            event = decode_log(log, "WorkerRegistry")
-            if event is not None and event.name == "CohortSealed":
-                address = to_checksum_address(event.arguments["cohort"])
-                if self._node.code(address) == code:
-                    return address
+        for cohort in reversed(read_cohorts(self._node, registry)):
+            # Who of the members is a guard is said by the ledger, not by the cohort.
+            if self._node.code(cohort.address) == code:
+                return cohort.address
         return None
 
     def _bound(self, address: str, name: str) -> Any:

@@ -9,6 +9,7 @@ from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 
 from ledger.chain.accounts import local_keys
+from ledger.cohort import check_size
 from ledger.errors import InputError
 from ledger.node import LOCAL_CHAIN_ID
 
@@ -38,36 +39,52 @@ class Parties:
 
     Attributes:
         operator: Deploys, relays batches, finalizes.
-        guard: Commits the anchor and settles.
+        guards: Commit their anchors, and one of them settles; by their numbers.
         workers: In cohort order.
     """
 
     operator: LocalAccount
-    guard: Party
+    guards: tuple[Party, ...]
     workers: tuple[Party, ...]
 
+    @property
+    def guard(self) -> Party:
+        """Guard number 0; the guard, where there is one."""
+        return self.guards[0]
 
-def local_parties(worker_count: int) -> Parties:
+    @property
+    def members(self) -> tuple[Party, ...]:
+        """Everybody in the cohort, in its order: the workers, then the guards."""
+        return self.workers + self.guards
+
+
+def local_parties(worker_count: int, guard_count: int = 1) -> Parties:
     """Give the parties of a local run, with the well-known test keys.
 
-    Account 0 is the operator, 1 the guard, 2 and on are the workers; hot keys
-    are on the second branch of the same mnemonic.
+    Account 0 is the operator, 1 the first guard, 2 and on are the workers, and after them the other guards;
+    hot keys are on the second branch of the same mnemonic. A worker's keys do not depend on the guards.
 
     Args:
-        worker_count: 1 <= count <= 255.
+        worker_count: At least 1.
+        guard_count: Odd, 1..15; with the workers at most 256.
 
     Returns:
         The parties. Everybody knows these keys: never use them off a local chain.
 
     Raises:
-        InputError: The count is out of range.
+        InputError: A count is out of range.
     """
-    if not 1 <= worker_count <= 255:
-        raise InputError(f"a cohort has 1 to 255 workers, not {worker_count}")
-    cold = [_account(key.to_bytes()) for key in local_keys(0, worker_count + 2)]
-    hot = [_account(key.to_bytes()) for key in local_keys(1, worker_count + 2)]
-    pairs = [Party(*pair) for pair in zip(cold, hot, strict=True)]
-    return Parties(operator=cold[0], guard=pairs[1], workers=tuple(pairs[2:]))
+    check_size(worker_count, guard_count)
+    everybody = 1 + worker_count + guard_count
+    cold = [_account(key.to_bytes()) for key in local_keys(0, everybody)]
+    hot = [_account(key.to_bytes()) for key in local_keys(1, everybody)]
+    pairs = tuple(Party(*pair) for pair in zip(cold, hot, strict=True))
+    first_other = 2 + worker_count
+    return Parties(
+        operator=cold[0],
+        guards=(pairs[1], *pairs[first_other:]),
+        workers=pairs[2:first_other],
+    )
 
 
 def local_operator(chain_id: int) -> LocalAccount:

@@ -9,7 +9,8 @@ from eth_utils import to_checksum_address
 
 from ledger import artifacts
 from ledger.challenges import Opening, RequestKey, RequestKind, ask, close
-from ledger.client import check_code
+from ledger.client import LedgerClient, check_code, has_code
+from ledger.deployment import NO_ADDRESS
 from ledger.node import Node, NodeAnswerError, Sent
 
 _GAS = 2_000_000
@@ -98,3 +99,16 @@ class RequestBook:
             EnvironmentFault: The node failed.
         """
         return self.node.send(owner, self._functions.claim(owner.address), local_gas=_GAS)
+
+
+def request_book(client: LedgerClient) -> RequestBook | None:
+    """Give the DataRequests contract that a ledger names; None if it names none, or its guards vote instead.
+
+    Raises:
+        NotOurContractError: It names a contract of another make.
+        EnvironmentFault: The node failed.
+    """
+    address = client.facts.data_requests
+    if address == NO_ADDRESS or has_code(client.node, address, "GuardVotes"):
+        return None
+    return RequestBook(client.node, address)

@@ -12,9 +12,11 @@ from ledger.errors import ContractError
 
 CONTRACTS = (
     "Challenge",
+    "Committee",
     "ContributionLedger",
     "DataRequests",
     "GateSpec",
+    "GuardVotes",
     "Reputation",
     "StakeVault",
     "WorkerRegistry",
@@ -51,8 +53,13 @@ HINTS = {
         "the signature is for another round, chain, ledger or parent model, or by another key; sign again"
     ),
     "ContributionLedgerGuardUnbonded": (
-        "the guard's stake was slashed or is unbonding; `hallmark run` stakes anew when it starts"
+        "the guard's stake was slashed or is unbonding; `hallmark run` stakes anew when it starts, and of "
+        "several guards another one can settle"
     ),
+    "CommitteeNoQuorum": "more than half of the guards need a sound anchor; the round can only be voided",
+    "GuardVotesAlreadyCast": "a vote cannot be taken back; leave out the members that were voted on",
+    "GuardVotesNotGuard": "only the hot keys of the run's guards vote",
+    "GuardVotesNotSealed": "guards vote after the seal and before the settlement",
     "ContributionLedgerPaused": "only the run's guardian can let rounds open again",
     "ContributionLedgerTainted": "`hallmark rollback RUN` sets the model back to before the overturned round",
     "ContributionLedgerUnbondingTooShort": "choose shorter challenge and answer windows or another vault",

@@ -171,7 +171,7 @@ def gate(
     lanes: Sequence[Lane],
     yardstick: int,
 ) -> Verdict:
-    """Judge one round: all members but the guard, in cohort order; lanes and yardstick word as they were."""
+    """Judge one round: all members but the guards, in cohort order; lanes and yardstick word as they were."""
     banned = [lane.llr >= g.banFrom for lane in lanes]
     scores = [score(p.code, anchor.code) if p.status == 1 else None for p in members]
     judged = [s for s, is_banned in zip(scores, banned, strict=True) if s is not None and not is_banned]
@@ -224,7 +224,7 @@ def unpack_lane(value: int) -> Lane:
 
 
 def lane_words(lanes: Sequence[Lane]) -> list[int]:
-    """Give the ceil(members / 4) words of all members' lanes, the guard's included."""
+    """Give the ceil(members / 4) words of all members' lanes, the guards' included."""
     words = [0] * -(-len(lanes) // 4)
     for i, lane in enumerate(lanes):
         words[i // 4] |= pack_lane(lane) << 64 * (i % 4)

@@ -61,7 +61,7 @@ class Target:
 
     Attributes:
         round: Round of the contribution.
-        index: Cohort index; the guard's for its anchor, which takes the whole round back.
+        index: Cohort index; a guard's for its anchor, which takes the whole round back.
         opening: Opens the round's record to it.
     """
 
@@ -89,7 +89,7 @@ class Target:
         if chain.overturned >> self.index & 1:
             raise ClaimRefusedError("ChallengeAlreadyOverturned", "the contribution was taken back before")
         check_record(self.opening, facts, self.round, self.index, chain.record)
-        posted = read_posted(self.opening, len(facts.identities), self.index)
+        posted = read_posted(self.opening, len(facts.identities), self.index, facts.guards)
         if posted.status != needed:
             raise ClaimRefusedError(
                 "ChallengeWrongStatus", f"member {self.index} was posted as {posted.status.name.lower()}"

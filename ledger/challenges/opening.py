@@ -16,7 +16,8 @@ from ledger.contribution import Contribution, Domain
 from ledger.digests import SETTLED_TAG, Settlement, append, final, lanes_digest
 
 PAYLOAD_HEAD_BYTES = 160
-PAYLOAD_WORKER_BYTES = 41
+PAYLOAD_ENTRY_BYTES = 41
+PAYLOAD_POSTER_AT = 139
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class ChallengeFacts:
         spec_digest: Digest of the run's gate constants, 32 bytes.
         shape_digest: Digest of the model's shape, 32 bytes.
         length: Number of values of an update.
-        identities: Identities of all members in cohort order, the guard last, checksummed.
+        identities: Identities of all members in cohort order, the guards last, checksummed.
+        guards: How many of them are guards; odd, 1..15.
     """
 
     domain: Domain
@@ -38,11 +40,12 @@ class ChallengeFacts:
     shape_digest: bytes
     length: int
     identities: tuple[str, ...]
+    guards: int = 1
 
     @property
-    def guard(self) -> int:
-        """Cohort index of the guard, which is that of the anchor."""
-        return len(self.identities) - 1
+    def workers(self) -> int:
+        """Number of workers, and cohort index of the first guard; from there on the updates are anchors."""
+        return len(self.identities) - self.guards
 
 
 class PostedStatus(IntEnum):
@@ -58,7 +61,7 @@ class Posted:
     """What a settle payload says of a member.
 
     Attributes:
-        status: Sound for the guard's anchor.
+        status: Sound for the anchor of a single guard.
         code: Word, 0 <= code < 2**256.
         norm2: Sum of squares, 0 <= norm2 < 2**64.
         exponent: -128..127.
@@ -175,6 +178,17 @@ class Opening:
         """The posted trace root, 32 bytes."""
         return self.payload[32:64]
 
+    @property
+    def poster(self) -> int:
+        """Number of the guard that posted it, and that answers for it with its stake.
+
+        Raises:
+            ClaimRefusedError: The payload has no whole header.
+        """
+        if len(self.payload) < PAYLOAD_HEAD_BYTES:
+            raise ClaimRefusedError("SettlePayloadWrongLength", f"{len(self.payload)} bytes")
+        return self.payload[PAYLOAD_POSTER_AT]
+
 
 def open_settlement(
     commitment: CommitmentOpening,
@@ -260,13 +274,14 @@ def settled_record(opening: Opening, accumulator: bytes) -> bytes:
     return record
 
 
-def read_posted(opening: Opening, members: int, index: int) -> Posted:
+def read_posted(opening: Opening, members: int, index: int, guards: int = 1) -> Posted:
     """Read what a settle payload says of a member.
 
     Args:
         opening: The opening with the payload.
         members: Size of the cohort.
-        index: Cohort index; the last one is the guard's, whose update is the anchor.
+        index: Cohort index. Of a single guard, which has no entry, the header is what is posted.
+        guards: How many of the last members are guards.
 
     Returns:
         Status, word, norm and exponent.
@@ -277,14 +292,14 @@ def read_posted(opening: Opening, members: int, index: int) -> Posted:
     payload, presence = opening.payload, opening.presence
     if not presence >> index & 1:
         raise ClaimRefusedError("SettlePayloadNotPresent", f"member {index} did not commit")
-    workers = presence & ((1 << (members - 1)) - 1)
-    count = workers.bit_count()
-    if len(payload) != PAYLOAD_HEAD_BYTES + PAYLOAD_WORKER_BYTES * count:
-        raise ClaimRefusedError("SettlePayloadWrongLength", f"{len(payload)} bytes for {count} workers")
-    if index == members - 1:
+    entries = presence & ((1 << (members - 1)) - 1) if guards == 1 else presence
+    count = entries.bit_count()
+    if len(payload) != PAYLOAD_HEAD_BYTES + PAYLOAD_ENTRY_BYTES * count:
+        raise ClaimRefusedError("SettlePayloadWrongLength", f"{len(payload)} bytes for {count} entries")
+    if guards == 1 and index == members - 1:
         norm2, exponent = struct.unpack_from(">Qb", payload, 128)
         return Posted(PostedStatus.SOUND, int.from_bytes(payload[:32], "big"), norm2, exponent)
-    at = (workers & ((1 << index) - 1)).bit_count()
+    at = (entries & ((1 << index) - 1)).bit_count()
     status = PostedStatus.SOUND
     if int.from_bytes(payload[64:96], "big") >> index & 1:
         status = PostedStatus.UNAVAILABLE

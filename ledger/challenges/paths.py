@@ -81,7 +81,7 @@ class TraceTree:
         """Hash both trees.
 
         Args:
-            index: Cohort index of the member, the guard's for its anchor.
+            index: Cohort index of the member, a guard's for its anchor.
             leaves: The member's trace file, 32 S bytes.
             roots: The round's trace file, 32 bytes for each member.
 

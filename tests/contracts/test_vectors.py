@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from guard.gate import GateParameters, Reading, Status, WorkerEvidence, lane_word_count
+from guard.lanes import unpack_lanes
 from guard.settlement import Settlement, encode_settlement
+from guard.spec import gate as gate_spec
 from ledger import artifacts
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.node import Node
@@ -17,7 +19,7 @@ from ledger.parties import local_operator
 from ledger.reverts import RevertedError
 from ledger.update import UpdateHeader
 from tests.vectors.generate import expand
-from tests.vectors.load import Case, name_of, number, raw, section
+from tests.vectors.load import Case, name_of, number, posted_of, raw, section
 
 HARNESS = Path(__file__).parents[2] / "contracts" / "artifacts" / "test" / "LibraryHarness.json"
 
@@ -46,15 +48,16 @@ def bench() -> Iterator[Bench]:
         yield Bench(Node(EmbeddedProvider(RpcDispatcher(chain))))
 
 
-@pytest.mark.parametrize("case", section("gates"), ids=name_of)
+@pytest.mark.parametrize("case", section("gates") + section("committeeGates"), ids=name_of)
 def test_gate_gives_the_vector(bench: Bench, case: Case) -> None:
     spec = bench.gate(tuple(case["spec"].values()))
     lanes = [number(word) for word in case["laneWordsBefore"]]
-    members = len(case["workers"]) + 1
+    guards = max(1, len(case.get("guards", [])))
     approved, yardstick, after = bench.node.call(
         spec.judge(
             case["round"],
-            members,
+            len(case["workers"]) + guards,
+            guards,
             number(case["presence"]),
             raw(case["payload"]),
             case["yardstickBefore"],
@@ -64,6 +67,37 @@ def test_gate_gives_the_vector(bench: Bench, case: Case) -> None:
     assert approved == number(case["approved"])
     assert yardstick == case["yardstickAfter"]
     assert after == [number(word) for word in case["laneWordsAfter"]]
+
+
+@pytest.mark.parametrize("case", [c for c in section("committees") if len(c["guards"]) > 1], ids=name_of)
+def test_committee_reads_the_vector(bench: Bench, case: Case) -> None:
+    """Behind one worker that is absent; a header that is off by anything is refused."""
+    spec = bench.gate(GateParameters().as_tuple())
+    guards = [posted_of(posted) for posted in case["guards"]]
+    entries = [gate_spec.Posted(0), *guards]
+    presence = sum(1 << index for index, posted in enumerate(entries) if posted.status)
+    lanes = [0] * lane_word_count(len(entries))
+
+    def judged(header: gate_spec.Posted) -> Any:
+        payload = gate_spec.encode_payload(header, 0, entries)
+        return bench.node.call(spec.judge(1, len(entries), len(guards), presence, payload, 0, lanes))
+
+    if case["reading"] is None:
+        sound = [posted for posted in guards if posted.status == 1]
+        with pytest.raises(RevertedError, match="CommitteeNoQuorum"):
+            judged((sound or [gate_spec.Posted(1)])[0])
+        return
+    reading = posted_of(case["reading"])
+    approved, yardstick, after = judged(reading)
+    assert (approved, yardstick) == (0, 0)
+    emas = [lane.ema for lane in unpack_lanes(after, len(entries))[1:]]
+    assert emas == [0 if s is None else 16 * s for s in case["scores"]]
+    with pytest.raises(RevertedError, match="CommitteeWrongCode"):
+        judged(reading._replace(code=reading.code ^ 1))
+    with pytest.raises(RevertedError, match="CommitteeWrongNorm"):
+        judged(reading._replace(norm2=reading.norm2 ^ 1))
+    with pytest.raises(RevertedError, match="CommitteeWrongNorm"):
+        judged(reading._replace(exponent=reading.exponent - 1 if reading.exponent > 0 else 63))
 
 
 @pytest.mark.parametrize("case", section("specs"), ids=lambda case: str(case["accepted"]))
@@ -107,7 +141,7 @@ def test_posted_median_is_accepted_only_if_it_is_the_median(bench: Bench, case: 
     members = len(workers) + 2  # one more worker, who is absent, and the guard
     presence = (1 << len(workers)) - 1 | 1 << members - 1
     lanes = [0] * lane_word_count(members)
-    call = bench.gate(GateParameters().as_tuple()).judge(1, members, presence, payload, 0, lanes)
+    call = bench.gate(GateParameters().as_tuple()).judge(1, members, 1, presence, payload, 0, lanes)
     if case["isMedian"]:
         bench.node.call(call)
     else:

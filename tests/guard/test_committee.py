@@ -138,7 +138,7 @@ def test_state_and_weights_golden_over_rounds() -> None:
 
 
 @given(strategies.guards())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_reading_equals_spec(guards: tuple[WorkerEvidence, ...]) -> None:
     posted = [strategies.posted(guard) for guard in guards]
     try:
@@ -177,7 +177,7 @@ def test_lanes_equal_spec(
 
 
 @given(strategies.parameter_sets() | st.just(GateParameters()), strategies.committee_rounds())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_judge_equals_spec(parameters: GateParameters, evidence: RoundEvidence) -> None:
     verdict = judge(parameters, evidence)
     expected = strategies.literal_verdict(parameters, evidence)
@@ -195,7 +195,7 @@ def test_judge_equals_spec(parameters: GateParameters, evidence: RoundEvidence) 
 
 
 @given(strategies.parameter_sets() | st.just(GateParameters()), strategies.committee_rounds())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_weights_equal_spec(parameters: GateParameters, evidence: RoundEvidence) -> None:
     g, workers = strategies.literal(parameters), len(evidence.workers)
     verdict = judge(parameters, evidence)
@@ -236,7 +236,7 @@ def lying_committees(draw: st.DrawFn) -> tuple[tuple[WorkerEvidence, ...], list[
 
 
 @given(lying_committees())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_minority_moves_no_bit_on_which_the_honest_agree(
     case: tuple[tuple[WorkerEvidence, ...], list[Reading]],
 ) -> None:
@@ -250,7 +250,7 @@ def test_a_minority_moves_no_bit_on_which_the_honest_agree(
 
 
 @given(lying_committees())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_minority_cannot_push_the_norm_out_of_the_honest_ones(
     case: tuple[tuple[WorkerEvidence, ...], list[Reading]],
 ) -> None:
@@ -377,7 +377,7 @@ def test_settlement_round_trip_equals_spec(settlement: Settlement) -> None:
 
 
 @given(settlements(), st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_settlement_with_other_bytes_is_another_or_refused(
     settlement: Settlement, data: st.DataObject
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guard.gate import GateParameters
@@ -37,11 +37,12 @@ class Played:
 
 
 @contextmanager
-def played(folder: Path, workers: int = 2) -> Iterator[Played]:
-    """Deploy a ledger."""
+def played(folder: Path, workers: int = 2, guards: int = 1, *, has_votes: bool = False) -> Iterator[Played]:
+    """Deploy a ledger, with a GuardVotes contract if it is asked for."""
     with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
         provider = EmbeddedProvider(RpcDispatcher(chain))
-        node, parties, path = Node(provider), local_parties(workers), folder / "deployment.json"
+        node, parties, path = Node(provider), local_parties(workers, guards), folder / "deployment.json"
         deployer = Deployer(node, parties.operator, Journal(path, node.chain_id))
-        address = deployer.run(GateParameters().as_tuple(), parties, FACTS)
+        facts = replace(FACTS, data_requests=deployer.guard_votes()) if has_votes else FACTS
+        address = deployer.run(GateParameters().as_tuple(), parties, facts)
         yield Played(provider, node, LedgerClient(node, address), parties, path)

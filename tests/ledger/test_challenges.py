@@ -1,11 +1,15 @@
 """Proofs and paths of challenges without a chain; tests/contracts compares the rules with the contracts."""
 
 import random
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 import pytest
 
+from guard.committee import committee_reading
+from guard.gate import ABSENT, UNAVAILABLE, Reading
+from guard.settlement import Settlement, encode_settlement
 from ledger.challenges import (
     ChallengeFacts,
     ClaimRefusedError,
@@ -27,6 +31,7 @@ from ledger.contribution import Domain, sign
 from ledger.errors import InputError
 from ledger.merkle import EMPTY_ROOTS, node_digest, prove
 from ledger.update import UpdateFacts, encode_update, update_root
+from tests.guard.test_committee import sound
 
 FACTS = ChallengeFacts(
     domain=Domain(1, "0x" + "11" * 20),
@@ -172,6 +177,46 @@ def test_reading_what_was_posted() -> None:
     with pytest.raises(ClaimRefusedError) as refused:
         read_posted(opening, 4, 1)
     assert refused.value.name == "SettlePayloadNotPresent"
+
+
+def test_reading_what_was_posted_of_several_guards() -> None:
+    """Worker 1 and guard 1 are absent, guard 2 is unavailable; the header is nobody's own."""
+    guards = (sound(0xF0F0, 5, -3), ABSENT, UNAVAILABLE, sound(0xF00F, 4, -3), sound(0xFF00, 9, 2))
+    settlement = Settlement(
+        committee_reading(guards), 0, (sound(0xAA, 7, 1), ABSENT), b"\xbb" * 32, poster=4, guards=guards
+    )
+    commitment = CommitmentOpening(bytes(32), bytes(32), 0, 0, bytes(32), ())
+    payload = encode_settlement(settlement)
+    opening = Opening(commitment, settlement.presence, bytes(32), payload, 0, 0, 0, (), bytes(32))
+    assert opening.poster == 4
+    for index, member in enumerate(settlement.entries):
+        if member == ABSENT:
+            with pytest.raises(ClaimRefusedError) as refused:
+                read_posted(opening, 7, index, 5)
+            assert refused.value.name == "SettlePayloadNotPresent"
+            continue
+        posted = read_posted(opening, 7, index, 5)
+        reading = member.reading or Reading(0, 0, 0)
+        assert (posted.code, posted.norm2, posted.exponent) == (
+            reading.code,
+            reading.norm2,
+            reading.exponent,
+        )
+        assert posted.status == (PostedStatus.SOUND if member.reading else PostedStatus.UNAVAILABLE)
+    # Taken for a cohort of one guard, the payload is too long.
+    with pytest.raises(ClaimRefusedError) as refused:
+        read_posted(opening, 7, 6)
+    assert refused.value.name == "SettlePayloadWrongLength"
+    facts = replace(FACTS, identities=tuple(f"0x{i:040x}" for i in range(7)), guards=5)
+    assert (FACTS.workers, facts.workers) == (3, 2)
+
+
+def test_poster_of_a_cut_payload_is_refused() -> None:
+    commitment = CommitmentOpening(bytes(32), bytes(32), 0, 0, bytes(32), ())
+    opening = Opening(commitment, 1, bytes(32), bytes(159), 0, 0, 0, (), bytes(32))
+    with pytest.raises(ClaimRefusedError) as refused:
+        _ = opening.poster
+    assert refused.value.name == "SettlePayloadWrongLength"
 
 
 def test_reading_a_state() -> None:

@@ -1,6 +1,7 @@
 """A ledger as the client sees it, and through a node that answers nonsense."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +31,8 @@ def test_facts_are_those_of_the_deployment(fresh: Played) -> None:
     parties = [*fresh.parties.workers, fresh.parties.guard]
     assert [m.identity for m in facts.members] == [p.identity.address for p in parties]
     assert [m.signer for m in facts.members] == [p.signer.address for p in parties]
-    assert (facts.guard_index, facts.full) == (2, 0b111)
+    assert (facts.guards, facts.workers, facts.full) == (1, 2, 0b111)
+    assert [facts.is_guard(index) for index in range(4)] == [False, False, True, False]
     assert [facts.index_of(m.identity.lower()) for m in facts.members] == [0, 1, 2]
 
 
@@ -81,6 +83,43 @@ def test_cohort_of_no_whole_members_is_the_nodes_fault(fresh: Played) -> None:
         _through(fresh, code(cohort, lambda data: data[:-1]))
     with pytest.raises(NodeAnswerError, match="bytes of code"):
         _through(fresh, code(cohort, lambda data: data[:41]))
+
+
+def test_several_guards_are_the_last_members(tmp_path: Path) -> None:
+    with played(tmp_path, workers=2, guards=3) as run:
+        facts = run.client.facts
+        assert (facts.guards, facts.workers, facts.full) == (3, 2, 0b11111)
+        assert list(facts.guard_indices) == [2, 3, 4]
+        assert [facts.is_guard(index) for index in range(-1, 6)] == [
+            False,
+            False,
+            False,
+            True,
+            True,
+            True,
+            False,
+        ]
+        signers = [facts.members[index].signer for index in facts.guard_indices]
+        assert signers == [guard.signer.address for guard in run.parties.guards]
+
+
+@pytest.mark.parametrize("guards", [0, 2, 3, 15, 16, 17, 2**200])
+def test_number_of_guards_that_cannot_be_is_the_nodes_fault(fresh: Played, guards: int) -> None:
+    with pytest.raises(NodeAnswerError, match=f"{guards} of 3 members are guards"):
+        _through(fresh, call("ContributionLedger", "guards", lambda _: guards))
+
+
+def test_cohort_of_too_many_members_is_the_nodes_fault(fresh: Played) -> None:
+    cohort = to_checksum_address(fresh.node.call(fresh.client._functions.cohort()))
+    with pytest.raises(NodeAnswerError, match="bytes of code"):
+        _through(fresh, code(cohort, lambda data: data[:41] * 1 + data[1:41] * 256))
+
+
+def test_committee_of_another_make_is_refused(tmp_path: Path) -> None:
+    with played(tmp_path, workers=1, guards=3) as run:
+        spec = run.node.call(run.client._functions.spec())
+        with pytest.raises(NotOurContractError, match="Committee"):
+            _through(run, call("ContributionLedger", "committee", lambda _: spec))
 
 
 def test_spec_of_another_make_is_refused(fresh: Played) -> None:

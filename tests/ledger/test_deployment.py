@@ -1,13 +1,16 @@
 """Deployments that are interrupted, repeated, shared, and read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eth_utils import keccak
 
 from guard.gate import GateParameters
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.client import LedgerClient
+from ledger.cohort import read_cohorts
 from ledger.deployment import (
     MINIMUM_STAKE_WEI,
     Deployer,
@@ -18,6 +21,7 @@ from ledger.deployment import (
     find_ledger,
     ledger_address,
 )
+from ledger.errors import InputError
 from ledger.node import Node
 from ledger.parties import local_parties
 from ledger.stakes import VaultClient
@@ -130,6 +134,74 @@ def test_deployment_with_a_challenge_stakes_once_and_again_after_a_slash(tmp_pat
         assert vault.credit_of(guard.address) == MINIMUM_STAKE_WEI
         vault.claim(guard, "0x" + "77" * 20)
         assert run.node.balance_wei("0x" + "77" * 20) == MINIMUM_STAKE_WEI
+
+
+def test_deployment_keeps_the_number_of_guards(tmp_path: Path) -> None:
+    with played(tmp_path, workers=2, guards=3) as run:
+        assert json.loads(run.journal.read_text())["cohort"]["guards"] == 3
+        head = run.node.block_number()
+        journal = Journal(run.journal, 31337)
+        assert Deployer(run.node, run.parties.operator, journal).run(PARAMETERS, run.parties, FACTS) == (
+            run.client.address
+        )
+        assert run.node.block_number() == head
+        again = Deployer(run.node, run.parties.operator, journal)
+        # The same five members, another number of them guards: the cohort's code is not the same either.
+        for parties in (local_parties(2), local_parties(4)):
+            with pytest.raises(DeploymentError, match="of a run with 3 guards, not 1") as caught:
+                again.run(PARAMETERS, parties, FACTS)
+            assert "--out" in caught.value.hint
+        with pytest.raises(InputError, match="odd number"):
+            again.run(PARAMETERS, replace(run.parties, guards=run.parties.guards[:2]), FACTS)
+        (cohort,) = read_cohorts(run.node, run.client.facts.registry)
+        assert (cohort.workers, cohort.guards) == (2, 3)
+        assert run.node.code(cohort.address) == cohort_code(run.parties.members)
+        assert cohort.members_digest == keccak(cohort_code(run.parties.members)[1:])
+
+
+def test_deployment_of_before_there_were_several_guards_has_one(tmp_path: Path) -> None:
+    with played(tmp_path) as run:
+        content = json.loads(run.journal.read_text())
+        del content["cohort"]["guards"]
+        run.journal.write_text(json.dumps(content))
+        again = Deployer(run.node, run.parties.operator, Journal(run.journal, 31337))
+        assert again.run(PARAMETERS, run.parties, FACTS) == run.client.address
+        with pytest.raises(DeploymentError, match="of a run with 1 guards, not 3"):
+            again.run(PARAMETERS, local_parties(2, 3), FACTS)
+
+
+def test_every_guard_stakes_and_the_state_tells_when_one_has_not(tmp_path: Path) -> None:
+    with played(tmp_path, workers=1, guards=3) as run:
+        challenge = run.parties.workers[0].identity
+        facts = replace(FACTS, run=9, challenge=challenge.address)
+        path = tmp_path / "staked.json"
+
+        def deploy() -> LedgerClient:
+            deployer = Deployer(run.node, run.parties.operator, Journal(path, 31337))
+            return LedgerClient(run.node, deployer.run(PARAMETERS, run.parties, facts))
+
+        client = deploy()
+        vault = VaultClient(run.node, client.facts.vault)
+        holders = [guard.identity.address for guard in run.parties.guards]
+        stakes = [vault.stake_of(client.address, holder).bonded_wei for holder in holders]
+        assert stakes == [MINIMUM_STAKE_WEI] * 3
+        assert not client.state().is_unbonded
+        slash = vault._functions.slash(client.address, holders[1], challenge.address)
+        run.node.send(challenge, slash, local_gas=500_000)
+        assert client.state().is_unbonded
+        deploy()
+        assert vault.stake_of(client.address, holders[1]).bonded_wei == MINIMUM_STAKE_WEI
+        assert not client.state().is_unbonded
+
+
+def test_shared_contract_of_votes_is_adopted(tmp_path: Path) -> None:
+    with played(tmp_path, guards=3, has_votes=True) as run:
+        other = Journal(tmp_path / "other.json", 31337)
+        other.adopt_shared(Journal(run.journal, 31337))
+        head = run.node.block_number()
+        votes = Deployer(run.node, run.parties.operator, other).guard_votes()
+        assert votes == run.client.facts.data_requests
+        assert run.node.block_number() == head
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "chain_id": 1}', "\x00"])

@@ -29,6 +29,35 @@ def test_cohort_of_the_wrong_size_is_refused(count: int) -> None:
         local_parties(count)
 
 
+def test_other_guards_come_after_the_workers_and_change_no_worker() -> None:
+    one, three = local_parties(4), local_parties(4, 3)
+    assert (three.operator, three.workers, three.guards[0]) == (one.operator, one.workers, one.guards[0])
+    assert one.guards == (one.guard,)
+    assert three.members == (*three.workers, *three.guards)
+    assert len(three.members) == 7
+    # Accounts 6 and 7 of the well-known mnemonic.
+    assert [guard.identity.address for guard in three.guards[1:]] == [
+        "0x976EA74026E726554dB657fA54763abd0C3a0aa9",
+        "0x14dC79964da2C08b23698B3D3cc7Ca32193d9955",
+    ]
+    largest = local_parties(241, 15)
+    accounts = {key.address for party in largest.members for key in (party.identity, party.signer)}
+    assert len(accounts | {largest.operator.address}) == 2 * 256 + 1
+
+
+@pytest.mark.parametrize("guards", [-1, 0, 2, 4, 16, 17])
+def test_number_of_guards_that_no_cohort_has_is_refused(guards: int) -> None:
+    with pytest.raises(InputError, match="odd number of guards"):
+        local_parties(3, guards)
+
+
+def test_guards_and_workers_together_are_256_at_most() -> None:
+    with pytest.raises(InputError, match="3 guards has 1 to 253 workers, not 254"):
+        local_parties(254, 3)
+    with pytest.raises(InputError, match="not 0"):
+        local_parties(0, 3)
+
+
 def test_well_known_keys_are_refused_off_a_local_chain() -> None:
     assert local_operator(31337).address == local_parties(1).operator.address
     with pytest.raises(InputError, match="well-known test keys are refused"):

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from guard.gate import GateParameters, Reading, RoundEvidence, Status, WorkerEvidence
+from guard.spec import gate
 from tests.vectors.generate import PATH
 
 Case = dict[str, Any]
@@ -43,6 +44,10 @@ def reading_of(posted: Case) -> Reading:
 def worker_of(posted: Case) -> WorkerEvidence:
     status = Status(posted["status"])
     return WorkerEvidence(status, reading_of(posted) if status == Status.COMMITTED else None)
+
+
+def posted_of(posted: Case) -> gate.Posted:
+    return gate.Posted(posted["status"], number(posted["code"]), number(posted["norm2"]), posted["exponent"])
 
 
 def guards_of(case: Case) -> tuple[WorkerEvidence, ...]:
