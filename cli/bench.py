@@ -143,7 +143,12 @@ def decision(workers: int, values: int, repeats: int, as_json: bool) -> None:
 @click.option("--workers", type=click.IntRange(1, 255), default=64, show_default=True, help="Cohort size.")
 @json_option
 def rounds(workers: int, as_json: bool) -> None:
-    """The ledger's share of a round, and contributions per second through the embedded chain."""
+    """The ledger's share of a round, and contributions per second through the embedded chain.
+
+    \b
+    hallmark bench rounds
+    hallmark bench rounds --workers 10 --json
+    """
     from bench.rounds import bench_rounds
 
     with notices.status("rounds"):

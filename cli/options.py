@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -20,12 +19,15 @@ def key_options(who: str) -> Callable[[F], F]:
     def add(command: F) -> F:
         with_file = click.option(
             "--password-file",
+            envvar="ETH_PASSWORD",
+            show_envvar=True,
             type=click.Path(path_type=Path, dir_okay=False),
-            help="File with its password; or set ETH_PASSWORD; asked for otherwise.",
+            help="File with its password; asked for otherwise.",
         )(command)
         return click.option(
             "--keystore",
             envvar="ETH_KEYSTORE",
+            show_envvar=True,
             type=click.Path(path_type=Path, dir_okay=False),
             help=f"Keystore v3 file of the {who}; not needed on a local chain.",
         )(with_file)
@@ -34,17 +36,21 @@ def key_options(who: str) -> Callable[[F], F]:
 
 
 def read_password(path: Path | None) -> str:
-    """Give a keystore's password: from a file, from ETH_PASSWORD, or asked for.
+    """Give a keystore's password: from a file, or asked for.
 
     Raises:
-        click.UsageError: The file cannot be read.
+        click.UsageError: The file cannot be read; the message does not repeat its name, which somebody may
+            have taken for the place of the password itself.
     """
-    if path is not None:
-        try:
-            return path.read_text().rstrip("\n")
-        except OSError as error:
-            raise click.UsageError(f"cannot read {path}: {error}") from error
-    return os.environ.get("ETH_PASSWORD") or str(click.prompt("Password", hide_input=True, err=True))
+    if path is None:
+        return str(click.prompt("Password", hide_input=True, err=True))
+    try:
+        return path.read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise click.UsageError(
+            f"cannot read the password file ({why}): --password-file and ETH_PASSWORD name a file"
+        ) from error
 
 
 def place_options(command: F) -> F:

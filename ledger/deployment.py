@@ -120,6 +120,8 @@ class Journal(MemoryJournal):
         Raises:
             DeploymentError: The other journal does not have them.
         """
+        if not other._path.exists():
+            raise DeploymentError(f"there is no {other._path}", hint="`hallmark deploy` writes such a file")
         for step in ("registry", "spec"):
             known = other.get(step)
             if not isinstance(known, dict) or "address" not in known:

@@ -190,10 +190,11 @@ def worker_index(client: LedgerClient, worker: str) -> int:
         InputError: There is none.
     """
     if worker.isdecimal():
-        if int(worker) < len(client.facts.members):
+        # A cohort has at most 256 members; digits by the thousand are no number worth reading.
+        if len(worker) <= 3 and int(worker) < len(client.facts.members):
             return int(worker)
         raise NoSuchContributionError(
-            f"the cohort has {len(client.facts.members)} members, there is no index {worker}"
+            f"the cohort has {len(client.facts.members)} members, there is no index {worker[:20]}"
         )
     try:
         identity = to_checksum_address(worker)

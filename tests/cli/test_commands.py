@@ -340,10 +340,10 @@ def test_chain_start_refuses_a_public_address(call: Call, tmp_path: Path) -> Non
     assert "--public" in called.err or "public" in called.err
 
 
-def test_wrong_password_of_a_keystore_is_a_key_error(call: Call, tmp_path: Path) -> None:
-    missing = tmp_path / "key.json"
-    called = call("deploy", "--keystore", str(missing), "--rpc-url", "http://127.0.0.1:1")
-    assert called.code in (ExitCode.ENVIRONMENT, ExitCode.KEY_OR_CONFIG)
+def test_index_of_thousands_of_digits_is_no_member(call: Call, run_folder: Path) -> None:
+    called = call("history", "9" * 5000, "--run", str(run_folder))
+    assert called.code == ExitCode.KEY_OR_CONFIG, called.err
+    assert "there is no index" in called.err
 
 
 def test_bench_gas_has_the_promised_keys(call: Call) -> None:

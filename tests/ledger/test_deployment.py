@@ -61,8 +61,13 @@ def test_second_run_shares_registry_and_rules(tmp_path: Path) -> None:
         changed = (*PARAMETERS[:-1], PARAMETERS[-1] - 1)
         with pytest.raises(DeploymentError, match="other constants"):
             Deployer(run.node, run.parties.operator, other).shared(changed)
+        third = Journal(tmp_path / "third.json", 31337)
+        with pytest.raises(DeploymentError, match=r"there is no .*none.json"):
+            third.adopt_shared(Journal(tmp_path / "none.json", 31337))
+        begun = Journal(tmp_path / "begun.json", 31337)
+        begun.put("operator", "0x")
         with pytest.raises(DeploymentError, match="names no deployed registry"):
-            Journal(tmp_path / "third.json", 31337).adopt_shared(Journal(tmp_path / "none.json", 31337))
+            third.adopt_shared(begun)
 
 
 def test_journal_of_contracts_that_are_gone_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Keys and passwords as the options give them."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from eth_account import Account
+
+from cli.options import key_options, read_password
+from ledger.parties import KeyfileError, load_keystore
+
+KEY = b"\x11" * 32
+
+
+@click.command()
+@key_options("tester")
+def opened(keystore: Path, password_file: Path | None) -> None:
+    """Say whose key the options open."""
+    click.echo(load_keystore(keystore, read_password(password_file)).address)
+
+
+@pytest.fixture
+def keystore(tmp_path: Path) -> Path:
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(Account.encrypt(KEY, "a pass word", iterations=2)))
+    return path
+
+
+def test_password_comes_from_the_file_that_option_or_variable_names(keystore: Path, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("a pass word\n")
+    runner, address = CliRunner(), Account.from_key(KEY).address
+    by_option = runner.invoke(opened, ["--keystore", str(keystore), "--password-file", str(password)])
+    assert by_option.output.strip() == address
+    named = {"ETH_KEYSTORE": str(keystore), "ETH_PASSWORD": str(password)}
+    assert runner.invoke(opened, [], env=named).output.strip() == address
+
+
+def test_password_is_asked_for_and_never_shown(keystore: Path) -> None:
+    asked = CliRunner().invoke(opened, ["--keystore", str(keystore)], input="a pass word\n")
+    assert Account.from_key(KEY).address in asked.output
+    assert "a pass word" not in asked.output
+
+
+def test_password_in_the_place_of_its_file_is_not_repeated(keystore: Path) -> None:
+    named = {"ETH_KEYSTORE": str(keystore), "ETH_PASSWORD": "a pass word"}
+    refused = CliRunner().invoke(opened, [], env=named)
+    assert refused.exit_code == 2
+    assert "ETH_PASSWORD name a file" in refused.output
+    assert "a pass word" not in refused.output
+
+
+def test_wrong_password_is_a_key_error(keystore: Path) -> None:
+    with pytest.raises(KeyfileError, match="cannot open keystore") as caught:
+        load_keystore(keystore, "another")
+    assert "another" not in str(caught.value)
