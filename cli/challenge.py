@@ -53,8 +53,9 @@ def challenge(
 
     CONTRIBUTION is ROUND:WORKER (identity or cohort index; a guard's is its anchor), or an update root. The
     posted word, norm, exponent, status and trace are derived again from the bytes. If one of them is false,
-    one transaction takes the contribution back and the stake of the guard that posted it, half of which is the sender's. Exit
-    code 0 if nothing is false or it was overturned, 3 if something false is left, 6 if the contract refused.
+    one transaction takes the contribution back, and the stake of the guard that posted it, half of which is
+    the sender's. Exit code 0 if nothing is false or it was overturned, 3 if something false is left, 6 if the
+    contract refused.
 
     \b
     hallmark challenge 3:7 --dry-run

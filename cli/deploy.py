@@ -29,6 +29,11 @@ from cli.output import columns, write_json
     is_flag=True,
     help="Deploy DataRequests too, for ledgers that name it; local runs do not.",
 )
+@click.option(
+    "--guard-votes",
+    is_flag=True,
+    help="Deploy GuardVotes too; a run with several guards deploys its own unless it is there.",
+)
 @json_option
 def deploy(
     rpc_url: str,
@@ -36,6 +41,7 @@ def deploy(
     password_file: Path | None,
     out: Path,
     data_requests: bool,
+    guard_votes: bool,
     as_json: bool,
 ) -> None:
     """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault, Challenge.
@@ -44,6 +50,7 @@ def deploy(
 
     \b
     hallmark deploy                              to a local chain
+    hallmark deploy --guard-votes                for runs with several guards
     hallmark deploy --rpc-url URL --keystore KEY.json
     """
     from guard.gate import GateParameters
@@ -66,6 +73,7 @@ def deploy(
         "vault": deployer.vault(),
         "challenge": deployer.challenge(),
         **({"data_requests": deployer.data_requests()} if data_requests else {}),
+        **({"guard_votes": deployer.guard_votes()} if guard_votes else {}),
         "file": str(out),
     }
     if as_json:

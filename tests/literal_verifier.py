@@ -154,7 +154,9 @@ class LiteralVerifier:
             presence = presence if r.seal is None else r.seal["presence"]
             payload = s["payload"]
             is_readable = self.is_payload(payload, presence)
-            senders = [i for i, (_, key) in enumerate(self.members) if key == s["sender"] and i >= self.workers]
+            senders = [
+                i for i, (_, key) in enumerate(self.members) if key == s["sender"] and i >= self.workers
+            ]
             poster = self.workers + payload[139] if is_readable else [*senders, self.workers][0]
             self.note(number, poster, "sender", s["sender"] == self.members[poster][1])
             if not self.note(number, poster, "payload", is_readable):

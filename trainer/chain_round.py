@@ -34,7 +34,7 @@ from trainer.settled import draft_settlement, settled_facts
 from trainer.traces import RoundTraces, round_traces
 
 _VOID_REASONS = {
-    digests.VoidReason.NO_ANCHOR: "too few guards handed in an anchor in time",
+    digests.VoidReason.NO_ANCHOR: "the guard, or of several guards most, handed in no anchor in time",
     digests.VoidReason.SEED_MISSED: "the chain went on without it, and the block that its seed is made of "
     "is out of the contract's reach",
     digests.VoidReason.SETTLE_OVERDUE: "it was not settled in time",
@@ -340,8 +340,8 @@ class ChainRound:
     def _poster(self, draft: Settlement) -> int:
         """Give the number of the guard that posts; one that has posted stays the one.
 
-        It is the first that is bonded, honest and has a sound anchor. If none is all of that, bonded ones come
-        before honest ones, and those before ones with an anchor.
+        It is the first that is bonded, honest and has a sound anchor. If none is all of that, a bonded one
+        comes before an honest one, and that before one with an anchor.
         """
         facts = self._client.facts
         if facts.guards == 1:
@@ -387,7 +387,7 @@ class ChainRound:
         except BlobStoreFault:
             raise  # a disk or network that fails is nobody's guilt
         except LedgerError as error:
-            self._observer.note(f"round {self.number}, member {index}: unavailable: {error}")
+            self._observer.note(f"round {self.number}, {self._name(index)}: unavailable: {error}")
             return UNAVAILABLE
         found = assay(data, facts, signs, committed_root=root, with_trace=True)
         if found.status == Status.COMMITTED:
@@ -395,9 +395,13 @@ class ChainRound:
         else:
             why = f" ({found.reason.name.lower()})" if found.reason else ""
             self._observer.note(
-                f"round {self.number}, member {index}: refused as {found.status.name.lower()}{why}"
+                f"round {self.number}, {self._name(index)}: refused as {found.status.name.lower()}{why}"
             )
         return found.evidence
+
+    def _name(self, index: int) -> str:
+        facts = self._client.facts
+        return f"guard {index - facts.workers}" if facts.is_guard(index) else f"member {index}"
 
     def _facts(self, index: int) -> UpdateFacts:
         return self._client.facts.update_facts(self.number, index)

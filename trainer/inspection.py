@@ -176,7 +176,10 @@ def find_contribution(client: LedgerClient, name: str) -> Verdict:
 
 
 def gas_per_contribution(client: LedgerClient) -> float:
-    """Give the gas of all rounds' transactions by the contributions of workers, 0.0 if there are none."""
+    """Give the gas of all rounds' transactions by the contributions of workers, 0.0 if there are none.
+
+    Votes of several guards, which only rounds with unavailable updates have, are not counted.
+    """
     rounds = read_rounds(client.node, client.address)
     transactions = set[bytes]().union(*(history.transactions() for history in rounds))
     contributions = sum(not client.facts.is_guard(c.index) for h in rounds for c in h.commitments)
@@ -249,7 +252,7 @@ def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
         after = decision.verdict.lanes[index].llr
         weight = dict(zip(decision.weights.indices, decision.weights.weights, strict=True)).get(index, 0)
         score = decision.verdict.scores[index]
-    elif decision:
+    elif decision and guard is not None:
         weight = decision.weights.anchor if guard == decision.evidence.merged_guard else 0
         score = decision.verdict.guard_scores[guard] if decision.verdict.guard_scores else None
     yardstick = decision.after.yardstick if decision else 0

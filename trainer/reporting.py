@@ -93,7 +93,7 @@ class RoundReport:
 
     def as_json(self) -> dict[str, object]:
         """Give the line of metrics.jsonl; what is about several guards is in it only where there are."""
-        line = {
+        line: dict[str, object] = {
             "round": self.round_number,
             "metric": None if self.metric is None else {"name": self.metric.name, "value": self.metric.value},
             "statuses": [status.name.lower() for status in self.statuses],

@@ -144,7 +144,7 @@ def posted_by(guard: int, lie: Lie) -> Lie:
 
 @dataclass(slots=True)
 class Watched:
-    """What a challenger found in each round, just after it was settled, and which guards had no stake then."""
+    """What a challenger found in each round, just after it was settled, and who was slashed then."""
 
     reports: dict[int, list[PassReport]] = field(default_factory=dict)
     slashed: dict[int, list[int]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from eth_utils import keccak
 
 from guard.gate import RoundEvidence, Status
 from ledger.client import Stage
+from ledger.deployment import NO_ADDRESS
 from ledger.digests import VoidReason
 from ledger.guard_votes import GuardVotes
 from ledger.node import Node
@@ -95,7 +96,9 @@ def test_every_guard_commits_and_one_posts_for_all(guarded: Guarded) -> None:
     assert (facts.workers, facts.guards, list(facts.guard_indices)) == (WORKERS, GUARDS, [3, 4, 5])
 
 
-def test_audit_literal_verifier_and_bundle_agree_that_nothing_is_false(guarded: Guarded, tmp_path: Path) -> None:
+def test_audit_literal_verifier_and_bundle_agree_that_nothing_is_false(
+    guarded: Guarded, tmp_path: Path
+) -> None:
     recorded, _, _ = guarded
     report = recorded.audit()
     assert_agreement(recorded, report)
@@ -112,9 +115,7 @@ def test_audit_literal_verifier_and_bundle_agree_that_nothing_is_false(guarded: 
     assert of_bundle.checked == checked
     assert of_bundle.model_root == report.model_root
     node = Node(recorded.provider)
-    in_parallel = audit(
-        node, recorded.ledger, recorded.store(), AuditOptions(jobs=3, folder=recorded.folder)
-    )
+    in_parallel = audit(node, recorded.ledger, recorded.store(), AuditOptions(jobs=3, folder=recorded.folder))
     assert in_parallel.ok, in_parallel.differences
 
 
@@ -169,7 +170,7 @@ def test_malformed_anchor_stops_nothing_while_most_are_sound(guarded: Guarded) -
     assert report.guards.statuses == (Status.COMMITTED, Status.MALFORMED, Status.COMMITTED)
     assert report.guards.scores[1] is None
     assert any(report.approved)
-    assert f"round {MALFORMED_ROUND}, member 4: refused as malformed (forbidden_value)" in notes
+    assert f"round {MALFORMED_ROUND}, guard 1: refused as malformed (forbidden_value)" in notes
 
 
 def test_round_with_too_few_sound_anchors_is_void_when_its_window_is_over(guarded: Guarded) -> None:
@@ -179,9 +180,13 @@ def test_round_with_too_few_sound_anchors_is_void_when_its_window_is_over(guarde
     assert history.voided is not None
     assert history.voided.reason == VoidReason.SETTLE_OVERDUE
     node = Node(recorded.provider)
-    sealed_at, voided_at = (int(node.block(b)["timestamp"]) for b in (history.seal.block, history.voided.block))
+    sealed_at, voided_at = (
+        int(node.block(b)["timestamp"]) for b in (history.seal.block, history.voided.block)
+    )
     assert voided_at > sealed_at + recorded.client().settle_window_s
-    told = [note for note in notes if note.startswith(f"round {NO_QUORUM_ROUND}: 1 guards with a sound anchor")]
+    told = [
+        note for note in notes if note.startswith(f"round {NO_QUORUM_ROUND}: 1 guards with a sound anchor")
+    ]
     assert len(told) == 1
     assert "given up when its settle window is over" in told[0]
     assert reports[NO_QUORUM_ROUND - 1].metric is None
@@ -331,6 +336,20 @@ def test_cheating_guard_posts_only_if_no_other_can(tmp_path: Path) -> None:
     assert report.guards.poster == 0
 
 
+def test_run_without_challenges_has_several_guards_and_their_votes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_eventful_for_guards(monkeypatch)
+    config = guarded_run(str(tmp_path / "run"), rounds=LOST_ROUND, chain={"challenges": False})
+    with record(config) as recorded:
+        assert recorded.facts.vault == recorded.facts.challenge == NO_ADDRESS
+        votes = GuardVotes(Node(recorded.provider), recorded.facts.data_requests)
+        assert votes.votes_of(recorded.ledger, LOST_ROUND, LOST[0]) == 0b111
+        report = recorded.audit()
+        assert_agreement(recorded, report)
+        assert report.ok, report.differences
+
+
 # Guards that post something false
 
 LIES: dict[str, tuple[Lie, int, str, str, str]] = {
@@ -338,7 +357,7 @@ LIES: dict[str, tuple[Lie, int, str, str, str]] = {
     "word of a worker": (code_bit(1, 77), 1, "word", "segment", "boundary"),
     "word of another guard": (code_bit(GUARD, 3), GUARD, "word", "segment", "boundary"),
     "its own word": (code_bit(GUARD + 1, 200), GUARD + 1, "word", "segment", "boundary"),
-    "norm of another guard, with a trace": (norm_from(GUARD + 2, 0, 9), GUARD + 2, "norm2", "segment", "segment"),
+    "norm of another guard": (norm_from(GUARD + 2, 0, 9), GUARD + 2, "norm2", "segment", "segment"),
     "exponent of another guard": (exponent_by(GUARD, 1), GUARD, "exponent", "exponent", "exponent"),
 }  # fmt: skip
 
@@ -348,7 +367,9 @@ def test_false_posting_costs_the_poster_its_stake_and_no_other_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: Lie, index: int, field: str, named: str, kind: str
 ) -> None:
     watched = watch_lies(monkeypatch, {2: posted_by(1, lie)})
-    config = guarded_run(str(tmp_path / "run"), rounds=2, attack={"guards": 0}, gate={"challenge_window_s": 100})
+    config = guarded_run(
+        str(tmp_path / "run"), rounds=2, attack={"guards": 0}, gate={"challenge_window_s": 100}
+    )
     with record(config) as recorded:
         poster = recorded.facts.members[GUARD + 1].identity
         (outcome_,) = watched.reports[2][0].outcomes
@@ -382,7 +403,9 @@ def test_audit_names_member_values_and_challenge_of_every_lie(
         assert_agreement(recorded, report)
         name = recorded.name
         found = {(d.round, d.field): d for d in report.differences}
-        assert {(d.round, d.field, d.worker, d.challenge) for d in report.differences if d.field != "verdict"} >= {
+        assert {
+            (d.round, d.field, d.worker, d.challenge) for d in report.differences if d.field != "verdict"
+        } >= {
             (1, "word", name(GUARD), "segment"),
             (2, "norm2", name(GUARD + 1), "segment"),
             (3, "status", name(GUARD + 2), "unfounded"),
@@ -397,11 +420,10 @@ def test_audit_names_member_values_and_challenge_of_every_lie(
 def test_audit_finds_the_update_of_another_guard_in_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = RoundEvidence.merged_guard
-    assert isinstance(true, property)
+    true: Any = vars(RoundEvidence)["merged_guard"]
 
     def another(evidence: RoundEvidence) -> int:
-        right = int(true.__get__(evidence))
+        right = int(true.fget(evidence))
         return (right + 1) % GUARDS if evidence.round == 2 else right
 
     config = guarded_run(str(tmp_path / "run"), rounds=3, attack={"guards": 0})

@@ -68,7 +68,9 @@ def test_lane_of_a_lying_guard_counts_how_often_it_was_outvoted(
             assert r.merged_guard in (0, 1)
 
 
-def test_guards_that_lack_an_anchor_do_not_matter_while_most_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guards_that_lack_an_anchor_do_not_matter_while_most_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     train = Fleet.train_round
 
     def without(missing: tuple[int, ...]) -> None:

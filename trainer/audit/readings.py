@@ -131,7 +131,7 @@ class BytesAgain:
         try:
             workers, guards = evidence[: self._facts.workers], evidence[self._facts.workers :]
             if self._facts.guards == 1 and guards[0].reading is None:
-                guards = claims[self._facts.workers :]
+                guards = list(claims[self._facts.workers :])
             settlement = draft_settlement(workers, guards)
         except QuorumError:
             settlement = None

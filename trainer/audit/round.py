@@ -251,7 +251,7 @@ class RoundAudit:
         return posted
 
     def _check_votes(self, number: int, posted: Settlement) -> None:
-        """Check that a majority of the guards stands behind every "unavailable", where the run asks for that."""
+        """Check that a majority of the guards stands behind each "unavailable", where the run has votes."""
         missing = [i for i, claim in enumerate(claimed(posted)) if claim.status == Status.UNAVAILABLE]
         if not missing:
             return  # most rounds: nothing is asked

@@ -22,7 +22,7 @@ from trainer.config import table_of
 from trainer.errors import ConfigError
 from trainer.strict_json import loads
 
-CONTRACTS = ("ContributionLedger", "GateSpec", "Reputation", "WorkerRegistry")
+CONTRACTS = ("ContributionLedger", "GateSpec", "GuardVotes", "Reputation", "WorkerRegistry")
 """Whose ABI and code a bundle carries; those of this version, or the bundle is refused."""
 
 

@@ -244,8 +244,9 @@ class Examiner:
         return self._asked(round_, index, Field.STATUS, "sound", "malformed", key, claim)
 
     def _posted_unavailable(self, round_: SettledRound, index: int, found: _Delivered) -> Falsehood | None:
-        """Posted as unavailable: with a request contract the chain has seen that nobody answered, with one for
-        votes that a majority of the guards says so.
+        """Posted as unavailable: with a request contract the chain has seen that nobody answered.
+
+        With one for votes it has seen that a majority of the guards says so.
         """
         if found.data is None or self._client.facts.data_requests != NO_ADDRESS:
             return None

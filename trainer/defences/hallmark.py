@@ -42,7 +42,9 @@ class Hallmark(GatePolicy):
         try:
             draft = draft_settlement(cohort, guards)
         except QuorumError as error:
-            whose = "the guard has no anchor" if self.setup.guards == 1 else f"too few guards have one ({error})"
+            whose = (
+                "the guard has no anchor" if self.setup.guards == 1 else f"too few guards have one ({error})"
+            )
             raise NumericError(f"{whose} in round {view.round_number}: training diverged") from error
         settlement = replace(draft, median=self._state.median(parameters, draft))
         decision = self._state.decide(parameters, view.round_number, settlement)

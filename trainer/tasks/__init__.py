@@ -51,9 +51,10 @@ def load_task(name: str, setup: TaskSetup) -> Task:
         try:
             task.sample(root_of(guard), 1, torch.Generator().manual_seed(0))
         except (LookupError, ValueError) as error:
+            owner = root_of(guard)
             raise TaskError(
-                f"the task {name} has no trusted samples for guard {guard} (owner {root_of(guard)}): {error!r}",
-                hint="divide as many disjoint sets as setup.guards says (docs/tasks.md), or run with one guard",
+                f"the task {name} has no trusted samples for guard {guard} (owner {owner}): {error!r}",
+                hint="divide as many disjoint sets as setup.guards says (docs/tasks.md), or have one guard",
             ) from error
     return task
 

@@ -54,8 +54,7 @@ class _Digits:
         self._labels = torch.from_numpy(labels)  # [1797]
         self._test = torch.from_numpy(test)
         self.shards = {
-            root_of(guard): torch.from_numpy(part)
-            for guard, part in enumerate(np.split(root, setup.guards))
+            root_of(guard): torch.from_numpy(part) for guard, part in enumerate(np.split(root, setup.guards))
         }
         for worker, part in enumerate(split_samples(labels[shared], setup.workers, setup.split, rng)):
             self.shards[worker] = torch.from_numpy(shared[part])
