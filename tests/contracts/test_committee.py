@@ -382,7 +382,7 @@ def test_three_rounds_equal_the_model(run: Run, rng: random.Random, absent: tupl
     for index in range(WORKERS, MEMBERS):
         found = run.reputation.functions.reputationAt(index).call()
         lane = run.lanes[index]
-        assert found[:4] == [lane.ema, lane.llr, lane.accepted, lane.refused]
+        assert list(found[:4]) == [lane.ema, lane.llr, lane.accepted, lane.refused]
         assert lane.accepted + lane.refused == (0 if index in absent else 3)
         assert found[5] is False
 
