@@ -55,6 +55,7 @@ def test_gate_gives_the_vector(bench: Bench, case: Case) -> None:
         spec.judge(
             case["round"],
             members,
+            1,
             number(case["presence"]),
             raw(case["payload"]),
             case["yardstickBefore"],
@@ -107,7 +108,7 @@ def test_posted_median_is_accepted_only_if_it_is_the_median(bench: Bench, case: 
     members = len(workers) + 2  # one more worker, who is absent, and the guard
     presence = (1 << len(workers)) - 1 | 1 << members - 1
     lanes = [0] * lane_word_count(members)
-    call = bench.gate(GateParameters().as_tuple()).judge(1, members, presence, payload, 0, lanes)
+    call = bench.gate(GateParameters().as_tuple()).judge(1, members, 1, presence, payload, 0, lanes)
     if case["isMedian"]:
         bench.node.call(call)
     else:
