@@ -222,6 +222,19 @@ def test_a_true_claim_holds(chain: TestChain, contract: Contract, seed: int) -> 
         expect(call(chain, contract, posted, posted.tail_proof(tree)), "MergeProofNothingBehind", tree, 0)
 
 
+@pytest.mark.parametrize("micro", [8, 123_457, 2**32 - 1])
+def test_the_constants_of_the_step_are_rounded(chain: TestChain, contract: Contract, micro: int) -> None:
+    """In 2^-16 they are 0.52, 8090.88 and 281474976.65: cut off, each would be one less."""
+    rng = random.Random(micro)
+    constants = Constants(bytes(32), 1024, micro, micro)
+    momenta = np.frombuffer(rng.randbytes(4096), dtype="<i4").astype(np.int32)
+    old = Model(np.zeros(ROW, dtype=np.int32), momenta)
+    posted = Posted.truly(constants, old, [replace(random_term(rng, constants), weight=0)])
+    assert literally(posted, 0) == (posted.trace[0], posted.new[0])
+    answer = call(chain, contract, posted, posted.last_step_proof(0))
+    expect(answer, "MergeProofLastStepHolds", 0, posted.new[0])
+
+
 EXTREMES = [
     (weight, exponent, values)
     for weight in (1, 2**41 - 1, 2**64 - 1)
