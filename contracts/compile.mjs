@@ -1,4 +1,4 @@
-// Compiles src/, examples/ and test/ with the pinned npm solc and writes artifacts/.
+// Compiles src/, examples/, test/ and prototype/ with the pinned npm solc and writes artifacts/.
 //
 //   npm ci --ignore-scripts && node compile.mjs [--check] [--out DIR]
 //
@@ -25,7 +25,7 @@ const SETTINGS = {
 };
 // 2394: transient storage outlives a call. The registry clears what it writes; OpenZeppelin's guard does too.
 const EXPECTED_WARNINGS = ["2394"];
-const FOLDERS = ["src", "examples", "test"];
+const FOLDERS = ["src", "examples", "test", "prototype"];
 const DEPENDENCY = "@openzeppelin/";
 
 const sha256 = (text) => "0x" + createHash("sha256").update(text).digest("hex");
@@ -103,7 +103,7 @@ function build() {
       const isInterface = path.startsWith("src/interfaces/");
       const code = contract.evm.bytecode.object;
       // Libraries have internal functions only: they are in the code of their users.
-      if (path.startsWith("src/libraries/") || (code === "" && !isInterface)) continue;
+      if (path.includes("/libraries/") || (code === "" && !isInterface)) continue;
       const artifact = {
         contractName: name,
         sourceName: path,
@@ -117,7 +117,8 @@ function build() {
             .map((references, number) => [String(number), references]),
         ),
       };
-      const file = (path.startsWith("src/") ? "" : "test/") + `${name}.json`;
+      const folder = path.startsWith("src/") ? "" : path.startsWith("prototype/") ? "prototype/" : "test/";
+      const file = folder + `${name}.json`;
       if (file in files) throw new Error(`two contracts are named ${name}`);
       files[file] = JSON.stringify(artifact, null, 1) + "\n";
       if (code !== "" && path.startsWith("src/")) storage[name] = storageOf(contract.storageLayout);
@@ -153,6 +154,6 @@ if (option("--check")) {
   process.exitCode = stale.length === 0 ? 0 : 1;
 } else {
   rmSync(out, { recursive: true, force: true });
-  mkdirSync(join(out, "test"), { recursive: true });
+  for (const folder of ["test", "prototype"]) mkdirSync(join(out, folder), { recursive: true });
   for (const [name, text] of Object.entries(files)) writeFileSync(join(out, name), text);
 }

@@ -61,10 +61,9 @@ class Revert(Exception):
 
 @cache
 def artifact(name: str) -> dict[str, Any]:
-    """Load a compiled contract, a test one too."""
-    path = ARTIFACTS / f"{name}.json"
-    if not path.exists():
-        path = ARTIFACTS / "test" / f"{name}.json"
+    """Load a compiled contract, those of tests and of the prototype too."""
+    folders = (ARTIFACTS, ARTIFACTS / "test", ARTIFACTS / "prototype")
+    path = next(path for folder in folders if (path := folder / f"{name}.json").exists())
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 
@@ -73,7 +72,7 @@ def artifact(name: str) -> dict[str, Any]:
 def error_selectors() -> dict[bytes, tuple[str, list[str]]]:
     """Give name and types of every custom error of the contracts."""
     known = {keccak(text="Panic(uint256)")[:4]: ("Panic", ["uint256"])}
-    for path in [*ARTIFACTS.glob("*.json"), *ARTIFACTS.glob("test/*.json")]:
+    for path in ARTIFACTS.rglob("*.json"):
         for entry in json.loads(path.read_text()).get("abi", []):
             if entry["type"] == "error":
                 types = [item["type"] for item in entry["inputs"]]

@@ -18,7 +18,7 @@ def test_lock_matches_sources() -> None:
     lock = json.loads((ARTIFACTS / "lock.json").read_text())
     sources = {
         path.relative_to(CONTRACTS).as_posix(): "0x" + hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("src", "examples", "test")
+        for folder in ("src", "examples", "test", "prototype")
         for path in (CONTRACTS / folder).rglob("*.sol")
     }
     assert lock["sources"] == dict(sorted(sources.items())), "run `make artifacts`"
@@ -27,7 +27,7 @@ def test_lock_matches_sources() -> None:
 def test_lock_matches_init_code() -> None:
     lock = json.loads((ARTIFACTS / "lock.json").read_text())
     found = {}
-    for path in [*ARTIFACTS.glob("*.json"), *ARTIFACTS.glob("test/*.json")]:
+    for path in ARTIFACTS.rglob("*.json"):
         content = json.loads(path.read_text())
         if content.get("bytecode", "0x") != "0x":
             code = bytes.fromhex(content["bytecode"].removeprefix("0x"))
@@ -47,6 +47,7 @@ def test_lock_matches_init_code() -> None:
         "Reputation",
         "StakeVault",
         "WorkerRegistry",
+        "prototype/MergeProof",
     ],
 )
 def test_code_fits_a_contract(name: str) -> None:
