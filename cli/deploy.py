@@ -1,11 +1,15 @@
 """`hallmark deploy`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import json_option, key_options, read_password
+from cli.options import json_option, key_options, read_password, sending_options
 from cli.output import columns, write_json
+
+if TYPE_CHECKING:
+    from ledger.fees import SendPolicy
 
 
 @click.command()
@@ -29,6 +33,7 @@ from cli.output import columns, write_json
     is_flag=True,
     help="Deploy DataRequests too, for ledgers that name it; local runs do not.",
 )
+@sending_options
 @json_option
 def deploy(
     rpc_url: str,
@@ -36,6 +41,7 @@ def deploy(
     password_file: Path | None,
     out: Path,
     data_requests: bool,
+    policy: "SendPolicy | None",
     as_json: bool,
 ) -> None:
     """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault, Challenge.
@@ -51,11 +57,12 @@ def deploy(
     from ledger.node import Node
     from ledger.parties import load_keystore, local_operator
 
-    node = Node.connect(rpc_url)
+    node = Node.connect(rpc_url, policy=policy)
     if keystore is None:
         account = local_operator(node.chain_id)
     else:
         account = load_keystore(keystore, read_password(password_file))
+    node.take_up(account)
     deployer = Deployer(node, account, Journal(out, node.chain_id))
     registry, spec = deployer.shared(GateParameters().as_tuple())
     facts = {

@@ -38,6 +38,16 @@ LOCAL_CHAIN_NOTE = (
 @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Record on this node instead of the embedded chain.")
 @click.option("--blobs", help="Where update files go: a folder or an fsspec URL.  [default: OUT/blobs]")
 @click.option("--deployment", help="Use registry and rules that `hallmark deploy` wrote to this file.")
+@click.option(
+    "--max-fee-gwei",
+    type=click.IntRange(min=1),
+    help="Most that is offered for a transaction's gas, also when its fee has to be raised.  [default: 500]",
+)
+@click.option(
+    "--confirmations",
+    type=click.IntRange(0, 64),
+    help="Blocks on top of something before it is built upon.  [default: 0, as the chain is local]",
+)
 @json_option
 def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     """Train by DiLoCo; commit, assay, judge and record every update; merge only what the ledger approved.
@@ -121,6 +131,8 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
         "rpc_url": ("chain", "rpc_url"),
         "blobs": ("chain", "blobs"),
         "deployment": ("chain", "deployment"),
+        "max_fee_gwei": ("chain", "max_fee_gwei"),
+        "confirmations": ("chain", "confirmations"),
     }
     for name, value in options.items():
         if value is None:

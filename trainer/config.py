@@ -14,6 +14,8 @@ from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 
 from guard.errors import GuardError
 from guard.gate import GateParameters
+from ledger.errors import LedgerError
+from ledger.fees import GWEI, MAX_FEE_GWEI, SendPolicy
 from trainer.attacks import attack_named
 from trainer.errors import ConfigError, TaskError
 from trainer.splits import check_split
@@ -49,12 +51,27 @@ class ChainConfig:
         deployment: File of `hallmark deploy` with the registry and rules to use; empty: deploy new ones.
         challenges: Whether anybody may overturn what is posted and is false; then the guard stakes. Settled
             when the ledger is deployed. That an update is unavailable rests on the guard's word (ADR 7).
+        max_fee_gwei: Most that is offered for a transaction's gas, also when its fee has to be raised.
+        confirmations: Blocks on top of something before it is built upon; -1: as the chain needs it, 0 on a
+            local chain.
     """
 
     rpc_url: str = ""
     blobs: str = ""
     deployment: str = ""
     challenges: bool = True
+    max_fee_gwei: int = MAX_FEE_GWEI
+    confirmations: int = -1
+
+    @property
+    def policy(self) -> SendPolicy:
+        """How transactions are sent.
+
+        Raises:
+            LedgerError: Numbers that cannot be meant.
+        """
+        confirmations = None if self.confirmations == -1 else self.confirmations
+        return SendPolicy(max_fee_wei=self.max_fee_gwei * GWEI, confirmations=confirmations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +124,10 @@ class RunConfig:
         _require(0 <= self.inner.beta2 < 1, "inner.beta2", "must be in [0, 1)")
         _require(self.inner.weight_decay >= 0, "inner.weight_decay", "must be at least 0")
         _require(self.inner.grad_clip > 0, "inner.grad_clip", "must be above 0")
+        try:
+            _ = self.chain.policy
+        except LedgerError as error:
+            raise ConfigError(str(error), key="chain", hint=error.hint) from error
         attack_named(self.attack.name)
         for key, check in (("task", task_factory), ("split", check_split)):
             try:

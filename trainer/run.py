@@ -73,7 +73,7 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
         if not folder.config.exists():
             folder.write_config(config.to_toml())
         observer.phase(0, "deploying")
-        with open_node(config.chain.rpc_url, folder.chain) as node:
+        with open_node(config.chain.rpc_url, folder.chain, config.chain.policy) as node:
             opened = LedgerRun(config, folder, node, observer)
             # Only now: a wrong --rpc-url must not make an old run point to a chain that it is not on.
             folder.write_config(config.to_toml())
@@ -139,6 +139,7 @@ class LedgerRun:
         if self._config.chain.deployment:
             journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
         deployer = Deployer(node, self._parties.operator, journal)
+        self._take_up(node, deployer.has_ledger)
         has_challenge = self._config.chain.challenges and not deployer.has_ledger
         facts = RunFacts(
             run=self._run_id,
@@ -149,6 +150,15 @@ class LedgerRun:
             challenge=deployer.challenge() if has_challenge else NO_ADDRESS,
         )
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
+
+    def _take_up(self, node: Node, has_ledger: bool) -> None:
+        """Get out of the way what a killed process has sent and nobody has mined."""
+        guard = self._parties.guard
+        accounts = [self._parties.operator, guard.signer, guard.identity]
+        if not has_ledger:
+            accounts += [worker.identity for worker in self._parties.workers]
+        if hanging := sum(node.take_up(account) for account in accounts):
+            self._observer.note(f"{hanging} transactions of before were still on their way")
 
     def _check_ledger(self) -> None:
         """Refuse another run's ledger: contracts have the same addresses on every fresh local chain."""
