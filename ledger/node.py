@@ -37,6 +37,7 @@ _TRANSFER_GAS = 21_000
 _POLL_S, _POLL_MAX_S = 0.05, 1.0
 # Looks for a receipt after the nonce is used, before somebody else is said to have used it.
 _LATE_RECEIPTS = 20
+_BLOCKS_REMEMBERED = 64
 # How nodes say that a range of blocks, or the answer to it, is too large for one request.
 _TOO_MUCH = (
     "range",
@@ -66,6 +67,12 @@ class NodeAnswerError(EnvironmentFault):
     code = "node-answer"
 
 
+class WithdrawnError(EnvironmentFault):
+    """A transaction was not mined in time, was not wanted any more, and has been replaced by nothing."""
+
+    code = "withdrawn"
+
+
 class WrongChainError(InputError):
     """The node serves another chain than the one asked for."""
 
@@ -81,12 +88,14 @@ class Sent:
         block: Number of the block that holds it.
         gas: Gas that it used, whole transaction.
         logs: Its logs, in order.
+        block_hash: Hash of that block, 32 bytes; empty if nobody asked the node.
     """
 
     hash: bytes
     block: int
     gas: int
     logs: Sequence[LogReceipt]
+    block_hash: bytes = b""
 
 
 class Node:
@@ -118,6 +127,8 @@ class Node:
                 hint="check --rpc-url; a run, a signature and a ledger belong to one chain",
             )
         self.policy = policy or SendPolicy()
+        self._built_on: dict[int, bytes] = {}
+        self._lost: set[int] = set()
 
     @classmethod
     def connect(
@@ -155,6 +166,34 @@ class Node:
     def block_number(self) -> int:
         """Give the number of the newest block."""
         return self._ask(lambda: int(self.web3.eth.block_number), "ask for the block number")
+
+    def build_on(self, number: int, block_hash: bytes) -> None:
+        """Remember a block that what follows rests on: whether it is still there, `lost_block` says."""
+        if self._built_on.pop(number, block_hash) != block_hash:
+            self._lost.add(number)
+        self._built_on[number] = block_hash
+        while len(self._built_on) > _BLOCKS_REMEMBERED:
+            del self._built_on[next(iter(self._built_on))]
+
+    def lost_block(self) -> int | None:
+        """Tell whether a block that was built on is gone: the chain was reorganised.
+
+        Those that are gone are forgotten.
+
+        Returns:
+            Number of the first of them; None if all are there.
+
+        Raises:
+            NodeUnavailableError: The node did not answer.
+        """
+        head = self.block_number()
+        for number, expected in list(self._built_on.items()):
+            if number > head or bytes(self.block(number).get("hash") or b"") != expected:
+                del self._built_on[number]
+                self._lost.add(number)
+        first = min(self._lost, default=None)
+        self._lost.clear()
+        return first
 
     def block(self, number: int | None = None) -> BlockData:
         """Give a block, the newest by default, without its transactions' bodies."""
@@ -313,7 +352,13 @@ class Node:
         return self._ask(lambda: function.call(parameters), f"call {function.fn_name}")
 
     def send(
-        self, account: LocalAccount, function: Any, *, local_gas: int | None = None, value_wei: int = 0
+        self,
+        account: LocalAccount,
+        function: Any,
+        *,
+        local_gas: int | None = None,
+        value_wei: int = 0,
+        is_wanted: Callable[[], bool] | None = None,
     ) -> Sent:
         """Call a contract function in a transaction and wait until it is mined.
 
@@ -327,17 +372,25 @@ class Node:
             local_gas: Gas limit on a local chain, where gas has one meaning and an estimate costs
                 twenty executions; elsewhere, and if None, it is estimated.
             value_wei: Ether to send along, in wei.
+            is_wanted: Asked before the fee is raised; if not, the transaction gives way to nothing.
 
         Returns:
             The mined transaction.
 
         Raises:
             RevertedError: The contract refused.
+            WithdrawnError: It was not wanted any more, and was not mined.
             NodeUnavailableError: The node did not answer, or did not mine in time.
         """
         data = function._encode_transaction_data()
         return self.send_data(
-            account, function.address, data, function.fn_name, local_gas=local_gas, value_wei=value_wei
+            account,
+            function.address,
+            data,
+            function.fn_name,
+            local_gas=local_gas,
+            value_wei=value_wei,
+            is_wanted=is_wanted,
         )
 
     def send_data(
@@ -349,6 +402,7 @@ class Node:
         *,
         local_gas: int | None = None,
         value_wei: int = 0,
+        is_wanted: Callable[[], bool] | None = None,
     ) -> Sent:
         """Send calldata that is encoded already; see :meth:`send`.
 
@@ -359,16 +413,18 @@ class Node:
             action: What it does, for messages.
             local_gas: As in :meth:`send`.
             value_wei: Ether to send along, in wei.
+            is_wanted: As in :meth:`send`.
 
         Returns:
             The mined transaction.
 
         Raises:
             RevertedError: The contract refused.
+            WithdrawnError: It was not wanted any more, and was not mined.
             NodeUnavailableError: The node did not answer, or did not mine in time.
         """
         fields = {"to": to, "data": data, "value": value_wei}
-        return self._sent(self._transact(account, fields, action, local_gas))
+        return self._sent(self._transact(account, fields, action, local_gas, is_wanted))
 
     def estimate(self, sender: str, to: str, data: bytes, value_wei: int = 0) -> tuple[int, int]:
         """Estimate what a transaction would cost if it were sent now.
@@ -410,7 +466,7 @@ class Node:
             raise NodeAnswerError("the node's receipt names no created contract")
         return to_checksum_address(created), self._sent(receipt)
 
-    def take_up(self, account: LocalAccount) -> int:
+    def take_up(self, account: LocalAccount, *, repeats: bool = True) -> int:
         """See to it that nothing hangs in the mempool that this account has sent before.
 
         To be called when work is taken up, before the chain's state is read: what a killed process has sent
@@ -420,6 +476,8 @@ class Node:
 
         Args:
             account: Whose transactions.
+            repeats: Whether they may be sent again. Not where what was true when they were signed may be
+                false when they are mined: then they give way to nothing at once.
 
         Returns:
             How many were waiting.
@@ -430,16 +488,21 @@ class Node:
         first = self.nonce(account.address)
         last = self._next_nonce(account)
         for nonce in range(first, last):
-            self._clear(account, nonce)
+            self._clear(account, nonce, repeats=repeats)
         return max(0, last - first)
 
     def _transact(
-        self, account: LocalAccount, fields: dict[str, Any], action: str, local_gas: int | None
+        self,
+        account: LocalAccount,
+        fields: dict[str, Any],
+        action: str,
+        local_gas: int | None,
+        is_wanted: Callable[[], bool] | None = None,
     ) -> TxReceipt:
         for _ in range(_RETRIES):
             transaction = self._prepared(account, fields, action, local_gas)
             versions = [self._sign_and_broadcast(account, transaction, action)]
-            receipt = self._mined(account, transaction, versions, action)
+            receipt = self._mined(account, transaction, versions, action, is_wanted)
             if receipt is None:
                 continue  # another sender of this key has used the nonce: none of ours can be mined any more
             if receipt["status"] != 1:
@@ -500,7 +563,12 @@ class Node:
                 return bytes(signed.hash)
 
     def _mined(
-        self, account: LocalAccount, transaction: dict[str, Any], versions: list[bytes], action: str
+        self,
+        account: LocalAccount,
+        transaction: dict[str, Any],
+        versions: list[bytes],
+        action: str,
+        is_wanted: Callable[[], bool] | None = None,
     ) -> TxReceipt | None:
         """Wait until one of the versions of a transaction is mined, raising its fee when it has to.
 
@@ -509,24 +577,39 @@ class Node:
             transaction: The newest version's fields; changed.
             versions: Hashes of all versions that were broadcast, same nonce; appended to.
             action: What it does, for messages.
+            is_wanted: As in :meth:`send`.
 
         Returns:
             The receipt of whichever was mined; None if something else has the nonce.
 
         Raises:
+            WithdrawnError: It was not wanted any more, and what came in its place was mined.
             NodeUnavailableError: None was mined in time.
         """
-        begun, nonce = time.monotonic(), int(transaction["nonce"])
+        begun, nonce, wanted = time.monotonic(), int(transaction["nonce"]), 0
+        is_withdrawn = False
         for left in range(self.policy.replacements, -1, -1):
             head = self.block_number()
             receipt = self._receipt_within(versions, self.policy.patience_s, action)
-            if receipt is not None:
-                return receipt
             mined = self.nonce(account.address)
-            if mined > nonce:
-                return self._late_receipt(versions, action)
+            if receipt is None and mined > nonce:
+                receipt = self._late_receipt(versions, action)
+            is_ours = receipt is not None and bytes(receipt["transactionHash"]) in versions[:wanted]
+            if is_withdrawn and mined > nonce and not is_ours:
+                raise WithdrawnError(
+                    f"{action}: was not mined in time, and is not wanted any more",
+                    hint="the chain has changed meanwhile; run the same command again",
+                )
+            if receipt is not None or mined > nonce:
+                return receipt
             if left == 0:
                 break
+            if is_wanted is not None and not is_withdrawn and not is_wanted():
+                is_withdrawn, wanted = True, len(versions)
+                fee = {k: transaction[k] for k in ("maxFeePerGas", "maxPriorityFeePerGas")}
+                transaction = {**self._nothing(account, nonce), **fee}
+                self._replace(account, transaction, versions, action)
+                continue
             if mined < nonce:
                 self._clear(account, mined)  # what hangs is before ours
             elif self._is_passed_over(transaction, head, versions):
@@ -573,8 +656,10 @@ class Node:
 
     def _is_confirmed(self, receipt: TxReceipt) -> bool:
         """Tell whether enough blocks are on top; a block that is taken away takes its receipts with it."""
-        needed = self.confirmations
-        return needed == 0 or self.block_number() >= receipt["blockNumber"] + needed
+        needed = receipt["blockNumber"] + self.confirmations
+        if self.confirmations and self.is_local:
+            self.wait_for_block(needed)  # nobody else makes blocks there
+        return self.confirmations == 0 or self.block_number() >= needed
 
     def _is_passed_over(self, transaction: dict[str, Any], head: int, versions: Sequence[bytes]) -> bool:
         """Tell whether a transaction was left out for its fee; a chain that stands still leaves none out."""
@@ -604,7 +689,7 @@ class Node:
             else:
                 return
 
-    def _clear(self, account: LocalAccount, nonce: int) -> None:
+    def _clear(self, account: LocalAccount, nonce: int, *, repeats: bool = True) -> None:
         """Wait until whatever has this nonce is mined; replace it when it does not get through.
 
         Raises:
@@ -613,6 +698,11 @@ class Node:
         action = f"transaction {nonce} of {account.address}, which was sent before"
         transaction = self._hanging(account, nonce)
         versions = [] if transaction is None else [bytes(account.sign_transaction(transaction).hash)]
+        if not repeats:
+            fee = self._nothing(account, nonce) if transaction is None else transaction
+            offered = {k: fee[k] for k in ("maxFeePerGas", "maxPriorityFeePerGas")}
+            transaction = {**self._nothing(account, nonce), **offered}
+            self._replace(account, transaction, versions, action)
         for _ in range(self.policy.replacements + 1):
             head = self.block_number()
             if self._is_used_within(account, nonce, transaction):
@@ -737,13 +827,13 @@ class Node:
             return None
         if cast(Any, receipt)["blockNumber"] is None:
             return None  # some nodes have one while it is pending
-        return _with(receipt, "status", "transactionHash", "gasUsed", "logs")
+        return _with(receipt, "status", "transactionHash", "blockHash", "gasUsed", "logs")
 
-    @staticmethod
-    def _sent(receipt: TxReceipt) -> Sent:
-        return Sent(
-            bytes(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"], receipt["logs"]
-        )
+    def _sent(self, receipt: TxReceipt) -> Sent:
+        block, block_hash = receipt["blockNumber"], bytes(receipt["blockHash"])
+        self.build_on(block, block_hash)
+        transaction_hash = bytes(receipt["transactionHash"])
+        return Sent(transaction_hash, block, receipt["gasUsed"], receipt["logs"], block_hash)
 
     def wait_for_block(self, number: int, *, timeout_s: float = 300.0) -> None:
         """Wait until a block exists; on a local chain, mine up to it.

@@ -15,7 +15,7 @@ from ledger.blobs import BlobStore, BlobStoreFault
 from ledger.calldata import SignedCommitment
 from ledger.client import LedgerClient, LedgerState, Stage
 from ledger.contribution import sign
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, ProofError
 from ledger.history import RoundHistory, read_round
 from ledger.node import Sent
 from ledger.parties import Parties
@@ -98,6 +98,7 @@ class ChainRound:
         self._config = config
         self._observer = observer
         self._opened_block = opened_block
+        self._assayed_seed = b""
 
     def commit(self, work: RoundWork) -> Stage:
         """Store, sign and commit what is not committed yet, and see to it that the round is sealed.
@@ -107,20 +108,31 @@ class ChainRound:
 
         Returns:
             The stage afterwards: SEALED or SETTLED, or IDLE if the round is void.
+
+        Raises:
+            DisagreementError: It is not the ledger's current round.
         """
         state = self._client.state()
+        if state.round != self.number:
+            raise DisagreementError(
+                f"round {self.number} was under way, and the ledger is in round {state.round}",
+                hint="run the same command again: it goes on from what the ledger says",
+            )
         if state.stage != Stage.OPEN:
             return self._given_up_if_missed(state)
-        done = set(self._committed()) if state.presence else set()
-        batch = {
-            index: self._signed(index, root, tokens, state)
-            for index, (root, tokens) in self._files(work).items()
-            if index not in done
-        }
-        operator = self._parties.operator
-        if batch and self._client.node.next_timestamp() <= state.commit_deadline:
+        files, operator = self._files(work), self._parties.operator
+        while state.stage == Stage.OPEN and state.round == self.number:
+            # Again if need be: a reorganisation may take a commitment away while there is time.
+            batch = {
+                index: self._signed(index, root, tokens, state)
+                for index, (root, tokens) in files.items()
+                if not state.presence >> index & 1
+            }
+            if not batch or self._client.node.next_timestamp() > state.commit_deadline:
+                break
             sent = self._client.commit_batch(operator, self.number, state.commit_deadline, batch)
             self.spend("commit", sent)
+            state = self._client.state()
         if self._client.state().stage == Stage.OPEN:
             # Somebody is absent: the round is sealed only after its deadline.
             self._client.node.wait_until(state.commit_deadline + 1)
@@ -162,6 +174,7 @@ class ChainRound:
             DisagreementError: The guard's own anchor cannot be read back.
             BlobStoreFault: Disk or network failed.
         """
+        self._assayed_seed = seed
         roots = self._committed()
         signs = SeedSigns(seed)
         sound: dict[int, _Sound] = {}
@@ -184,17 +197,33 @@ class ChainRound:
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.
 
+        What was assayed under one seed is false under another. So the seed is looked at again before the
+        readings are sent, and before their fee is raised.
+
         Raises:
-            DisagreementError: They differ.
+            DisagreementError: They differ, or the round has another seed now.
         """
         if self._client.state().stage == Stage.SEALED:
-            payload = encode_settlement(settlement)
-            self.spend("settle", self._client.settle(self._parties.guard.signer, self.number, payload))
+            if not self._has_assayed_seed():
+                raise DisagreementError(
+                    f"round {self.number} has another seed than the one that was assayed under",
+                    hint="the chain was reorganised; run the same command again: it assays anew",
+                )
+            payload, guard = encode_settlement(settlement), self._parties.guard.signer
+            sent = self._client.settle(guard, self.number, payload, is_wanted=self._has_assayed_seed)
+            self.spend("settle", sent)
         if not self._are_lanes_ours(decision):
             raise DisagreementError(
                 f"round {self.number}: the contract's reputation lanes are not those that the guard computed",
                 hint="one of the writings of the gate is wrong; please report this",
             )
+
+    def _has_assayed_seed(self) -> bool:
+        """Tell whether the round's seed is still the one that was assayed under."""
+        try:
+            return self.seed() == self._assayed_seed
+        except (DisagreementError, ProofError):
+            return False  # not even sealed any more
 
     def standing(self, decision: Decision) -> tuple[int, Decision] | None:
         """Wait until the challenge window is over, and give what is left of the decision.
@@ -244,6 +273,12 @@ class ChainRound:
         if history.seal is None or history.verdicts is None:
             raise DisagreementError(f"round {self.number} is settled, but the node's logs do not say so")
         verdicts = history.verdicts
+        if self._assayed_seed and verdicts.seed != self._assayed_seed:
+            raise DisagreementError(
+                f"round {self.number} was settled under another seed than its words were assayed under",
+                hint="a reorganisation has moved the settlement, and its words are false now: anybody may take "
+                "the round back (`hallmark challenge`). Ask for more --confirmations",
+            )
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)
         roots = {c.index: c.update_root for c in history.commitments}

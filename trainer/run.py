@@ -20,6 +20,7 @@ from guard.state import Decision, GateState
 from ledger.blobs import BlobKind, BlobStore
 from ledger.client import LedgerClient, Stage
 from ledger.deployment import NO_ADDRESS, Deployer, Journal, RunFacts
+from ledger.errors import LedgerError
 from ledger.history import RoundHistory, read_rounds
 from ledger.node import Node
 from ledger.parties import local_operator, local_parties
@@ -29,7 +30,7 @@ from trainer.chain_round import Assayed, ChainRound, DisagreementError
 from trainer.chain_session import open_node
 from trainer.checkpoint import VOID, Checkpoint, load_latest, load_round, save_checkpoint
 from trainer.config import RunConfig, load_config
-from trainer.errors import CheckpointError, ConfigError, PausedError, TaintedError
+from trainer.errors import CheckpointError, ConfigError, PausedError, TaintedError, TrainerError
 from trainer.fleet import Fleet
 from trainer.folder import RunFolder
 from trainer.merge import Weighted, merge
@@ -83,10 +84,13 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
 def _is_standing(checkpoint: Checkpoint, rounds: list[RoundHistory]) -> bool:
     """Tell whether a checkpoint holds what the ledger says of its round now."""
     if not 0 < checkpoint.round_number <= len(rounds):
-        return True  # another chain's: the caller says so better than this could
+        return False
     history = rounds[checkpoint.round_number - 1]
-    is_void = history.voided is not None
-    return checkpoint.standing in ("", VOID if is_void else hex(history.overturned_in_time))
+    if history.voided is not None:
+        return checkpoint.standing in ("", VOID)
+    if history.verdicts is None or (history.final is None and checkpoint.known_seed != history.verdicts.seed):
+        return False  # a reorganisation has taken the settlement away, or the seed
+    return checkpoint.standing in ("", hex(history.overturned_in_time))
 
 
 class LedgerRun:
@@ -126,13 +130,48 @@ class LedgerRun:
 
     def play(self) -> list[RoundReport]:
         """Finish the rounds that are left, and give their reports."""
-        reports = []
-        while self._untold or self._done < self._config.rounds:
-            report = self._untold.pop() if self._untold else self._round(self._done + 1)
+        reports: list[RoundReport] = []
+        is_lost = False
+        while True:
+            try:
+                if is_lost:
+                    self._begin_again()
+                    reports, is_lost = [r for r in reports if r.round_number <= self._done], False
+                if self._untold:
+                    report = self._untold.pop()
+                elif self._done < self._config.rounds:
+                    report = self._round(self._done + 1)
+                elif self._is_lost():
+                    is_lost = True
+                    continue
+                else:
+                    return reports
+            except (LedgerError, TrainerError):
+                # Whatever does not fit, fits once the chain is read again, if it is another one now.
+                if is_lost := self._is_lost():
+                    continue
+                raise
             self._folder.add_metric(report.as_json())
             self._observer.round_done(report)
             reports.append(report)
-        return reports
+
+    def _is_lost(self) -> bool:
+        """Tell whether the chain was reorganised under what was done."""
+        lost = self._client.node.lost_block()
+        if lost is not None:
+            self._observer.note(f"the chain was reorganised: block {lost} is another one, or gone")
+        return lost is not None
+
+    def _begin_again(self) -> None:
+        """Take the run up from chain and checkpoints, as after a crash."""
+        self._fleet = Fleet(self._config)
+        self._theta, self._momentum = self._fleet.theta, np.zeros_like(self._fleet.theta)
+        self._root, self._known_seed = self._current_root(), b""
+        self._done = self._opened_block = 0
+        self._untold = []
+        self._gate = GateState.start(self._config.workers)
+        self._deploy(self._client.node)  # the guard's stake may be gone, too
+        self._resume()
 
     def _deploy(self, node: Node) -> str:
         journal = Journal(self._folder.deployment, node.chain_id)
@@ -154,10 +193,13 @@ class LedgerRun:
     def _take_up(self, node: Node, has_ledger: bool) -> None:
         """Get out of the way what a killed process has sent and nobody has mined."""
         guard = self._parties.guard
-        accounts = [self._parties.operator, guard.signer, guard.identity]
+        accounts = [self._parties.operator, guard.identity]
         if not has_ledger:
             accounts += [worker.identity for worker in self._parties.workers]
-        if hanging := sum(node.take_up(account) for account in accounts):
+        # A settlement that hangs may be of a seed that is none any more.
+        hanging = node.take_up(guard.signer, repeats=False)
+        hanging += sum(node.take_up(account) for account in accounts)
+        if hanging:
             self._observer.note(f"{hanging} transactions of before were still on their way")
 
     def _check_ledger(self) -> None:
@@ -193,21 +235,25 @@ class LedgerRun:
     def _load(self, rounds: list[RoundHistory]) -> None:
         """Take up the newest checkpoint that holds what the ledger says now.
 
-        One that was written before something of its round was overturned, and whose merge was not recorded,
-        is passed over: the round is merged again from the checkpoint before it.
+        One that was written before something of its round was overturned, or before the chain was
+        reorganised, and whose merge is not recorded, is passed over: the round is taken up again from the
+        checkpoint before it.
         """
         folder, digest = self._folder.checkpoints, self._config.train_digest
-        found = load_latest(folder, digest)
-        checkpoint = found.checkpoint
-        if checkpoint is not None and not _is_standing(checkpoint, rounds):
-            self._observer.note(
-                f"round {checkpoint.round_number} was challenged meanwhile and is merged again"
-            )
-            found = load_latest(folder, digest, before=checkpoint.round_number)
-        for warning in found.warnings:
-            self._observer.note(warning)
-        if found.checkpoint is not None:
-            self._take_over(found.checkpoint)
+        newest, before = None, None
+        while True:
+            found = load_latest(folder, digest, before=before)
+            for warning in found.warnings:
+                self._observer.note(warning)
+            checkpoint = found.checkpoint
+            if checkpoint is None or _is_standing(checkpoint, rounds):
+                break
+            newest, before = newest or checkpoint, checkpoint.round_number
+            self._observer.note(f"round {before} is not as it was any more, and is taken up again")
+        if checkpoint is None and any(history.final or history.voided for history in rounds):
+            checkpoint = newest  # nothing fits: the caller says so better than this could
+        if checkpoint is not None:
+            self._take_over(checkpoint)
 
     def _follow_rollback(self, rounds: list[RoundHistory]) -> bool:
         """If the ledger was rolled back after the checkpoint, take that model up; tell whether it was so.
@@ -415,8 +461,10 @@ class LedgerRun:
             known_seed=self._known_seed,
             standing=standing,
         )
-        digest, may_roll_back = self._config.train_digest, self._client.facts.challenge != NO_ADDRESS
-        save_checkpoint(self._folder.checkpoints, checkpoint, digest, for_rollback=may_roll_back)
+        # Challenges, and chains that are reorganised, may both take more than one round away.
+        may_go_back = self._client.facts.challenge != NO_ADDRESS or bool(self._config.chain.rpc_url)
+        digest = self._config.train_digest
+        save_checkpoint(self._folder.checkpoints, checkpoint, digest, for_rollback=may_go_back)
 
     def _finalize(self, current: ChainRound, decision: Decision, overturned: int) -> bool:
         """Record the merge; False if the ledger has changed in between, and it must be made anew."""

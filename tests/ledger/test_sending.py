@@ -9,7 +9,7 @@ from eth_account.signers.local import LocalAccount
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.errors import InputError
 from ledger.fees import GWEI, Fee, SendPolicy
-from ledger.node import Node, NodeUnavailableError
+from ledger.node import Node, NodeUnavailableError, WithdrawnError
 from ledger.parties import local_parties
 from tests.ledger.chain.conftest import running_anvil
 from tests.ledger.pool import Clock, Mempool
@@ -240,6 +240,48 @@ def test_nonsense_in_a_mempool_is_passed_over(pool: Mempool, content: Any) -> No
     pool.make_request = nonsense  # type: ignore[method-assign]
     assert node_of(pool).take_up(PAYER) == 1
     assert node_of(pool).nonce(PAYER.address) == 1
+
+
+def test_what_may_be_false_by_now_gives_way_to_nothing_at_once(pool: Mempool) -> None:
+    hang(pool)
+    pool.base_fee_wei = GWEI  # it would be mined with the next block
+    node = node_of(pool)
+    assert node.take_up(PAYER, repeats=False) == 1
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (0, 1)
+
+
+def test_what_is_not_wanted_any_more_is_withdrawn_and_not_sent_again(pool: Mempool) -> None:
+    def rise() -> None:
+        pool.base_fee_wei = 40 * GWEI
+
+    after_broadcast(pool, rise)
+    node, asked = node_of(pool), []
+
+    def is_wanted() -> bool:
+        asked.append(1)
+        return False
+
+    with pytest.raises(WithdrawnError):
+        node.send_data(PAYER, PAYEE, b"\x01", "say something", is_wanted=is_wanted)
+    assert pool.taken[0]["input"] == "0x01"
+    assert {one["input"] for one in pool.taken[1:]} == {"0x"}
+    assert (len(asked), node.nonce(PAYER.address)) == (1, 1)
+
+
+def test_what_was_mined_although_it_was_not_wanted_any_more_is_told(pool: Mempool) -> None:
+    def rise() -> None:
+        pool.base_fee_wei = 40 * GWEI
+
+    def is_wanted() -> bool:
+        pool.is_oldest_mined = True
+        pool.base_fee_wei = GWEI
+        return False
+
+    after_broadcast(pool, rise)
+    node = node_of(pool)
+    sent = node.send_data(PAYER, PAYEE, b"\x01", "say something", is_wanted=is_wanted)
+    assert sent.hash == pool.taken[0]["hash"]
+    assert len(pool.taken) == 2
 
 
 # Confirmations
