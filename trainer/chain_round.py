@@ -276,8 +276,8 @@ class ChainRound:
         if self._assayed_seed and verdicts.seed != self._assayed_seed:
             raise DisagreementError(
                 f"round {self.number} was settled under another seed than its words were assayed under",
-                hint="a reorganisation has moved the settlement, and its words are false now: anybody may take "
-                "the round back (`hallmark challenge`). Ask for more --confirmations",
+                hint="a reorganisation has moved the settlement, and its words are false now: "
+                "`hallmark challenge` takes the round back. Ask for more --confirmations",
             )
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)

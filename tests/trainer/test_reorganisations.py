@@ -22,8 +22,9 @@ from ledger.parties import local_parties
 from tests.ledger.chain.conftest import running_anvil
 from tests.ledger.forks import ForkingChain
 from tests.trainer.toys import tiny_run
-from trainer.audit import AuditOptions, audit
+from trainer.audit import AuditOptions, AuditReport, audit
 from trainer.chain_round import ChainRound, DisagreementError
+from trainer.challenger import ChallengeJournal, Challenger
 from trainer.config import RunConfig
 from trainer.fleet import Fleet, RoundWork
 from trainer.folder import RunFolder
@@ -155,7 +156,7 @@ def play_with_reorganisations(
 
 
 @pytest.mark.parametrize(
-    "depth", [1, 2, 6, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (3, 4, 5))]
+    "depth", [2, 6, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (1, 3, 4, 5))]
 )
 def test_what_a_reorganisation_takes_away_is_done_again(
     depth: int, fork: ForkingChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +164,62 @@ def test_what_a_reorganisation_takes_away_is_done_again(
     reorganise = partial(fork.reorganise, depth)
     play_with_reorganisations(monkeypatch, config_of(tmp_path), Node(fork), reorganise)
     assert fork.depths == [depth] * len(AT)
+
+
+def test_run_audit_and_challenger_take_up_what_was_taken_away_meanwhile(
+    fork: ForkingChain, tmp_path: Path
+) -> None:
+    config, cursor = config_of(tmp_path), tmp_path / "cursor.json"
+    folder, store = RunFolder(Path(config.out)), BlobStore(tmp_path / "run" / "blobs")
+    run(config, SilentObserver())
+    node = Node(fork)
+    address = ledger_address(folder.deployment, node.chain_id)
+    journal = tmp_path / "challenger.json"
+
+    def look() -> AuditReport:
+        """Give the audit's report; the one that goes on from its cursor says the same as a whole one."""
+        whole = audit(node, address, store, AuditOptions(replay=False))
+        report = audit(node, address, store, AuditOptions(replay=False, cursor=cursor))
+        assert whole.ok, whole.differences
+        assert replace(report, resumed_after=0) == replace(whole, resumed_after=0)
+        kept = ChallengeJournal(journal, node.chain_id, address)
+        found = Challenger(LedgerClient(node, address), store, None, kept).run_pass()
+        assert (found.outcomes, found.troubles, found.pending) == ([], [], [])
+        return report
+
+    assert look().unfinished == ""
+    for depth in (1, 4, 6):
+        fork.reorganise(depth)
+        assert look().unfinished != ""
+        run(config, SilentObserver())
+        report = look()
+        assert (report.checked.rounds, report.unfinished) == (config.rounds, "")
+        assert [line["round"] for line in folder.metric_lines()] == [1, 2, 3]
+
+
+def test_an_audit_under_which_the_chain_is_reorganised_begins_again(
+    fork: ForkingChain, tmp_path: Path
+) -> None:
+    config, cursor = config_of(tmp_path), tmp_path / "cursor.json"
+    run(config, SilentObserver())
+    node, store = Node(fork), BlobStore(tmp_path / "run" / "blobs")
+    address = ledger_address(RunFolder(Path(config.out)).deployment, node.chain_id)
+    told: list[int] = []
+
+    def reorganise_once(number: int) -> None:
+        told.append(number)
+        if len(told) == 2:
+            fork.reorganise(5)
+
+    options = AuditOptions(replay=False, cursor=cursor)
+    report = audit(node, address, store, options, on_round=reorganise_once)
+    assert report.ok, report.differences
+    assert told[:2] == [1, 2]
+    assert len(told) > 2
+    whole = audit(node, address, store, AuditOptions(replay=False))
+    assert replace(report, resumed_after=0) == whole
+    again = audit(node, address, store, options)
+    assert replace(again, resumed_after=0) == replace(report, resumed_after=0)
 
 
 @pytest.mark.node
