@@ -340,7 +340,7 @@ class ChainRound:
         facts = self._facts(index)
         try:
             # The assay computes the root in its own pass over the bytes; once is enough.
-            data = self._store.get(root, max_bytes=facts.size_bytes, root_of=lambda _: root)
+            data = self._store.get(root, max_bytes=facts.readable_bytes, root_of=lambda _: root)
         except BlobStoreFault:
             raise  # a disk or network that fails is nobody's guilt
         except LedgerError as error:
