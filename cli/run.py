@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from trainer.demo import DemoResult
 
 LOCAL_CHAIN_NOTE = (
-    "This chain is local: whoever runs it picks its blocks, so it proves nothing to others about *when*, "
-    'and an "unavailable" rests on the guard\'s word. The challenge window is {window} s.'
+    "This chain is local: whoever runs it picks its blocks, so it proves nothing to others about "
+    "*when*{word}. The challenge window is {window} s."
 )
 
 
@@ -38,6 +38,11 @@ LOCAL_CHAIN_NOTE = (
 @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Record on this node instead of the embedded chain.")
 @click.option("--blobs", help="Where update files go: a folder or an fsspec URL.  [default: OUT/blobs]")
 @click.option("--deployment", help="Use registry and rules that `hallmark deploy` wrote to this file.")
+@click.option(
+    "--data-requests/--no-data-requests",
+    default=None,
+    help="Ask on the chain, with a bond, for updates that did not come.  [default: the guard's word counts]",
+)
 @click.option(
     "--max-fee-gwei",
     type=click.IntRange(min=1),
@@ -66,7 +71,7 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     from trainer.run import run as run_training
 
     config = resolve(config_file, options)
-    notices.print(f"[dim]{LOCAL_CHAIN_NOTE.format(window=config.gate.challenge_window_s)}[/]")
+    notices.print(f"[dim]{local_chain_note(config)}[/]")
     with RunProgress(config.rounds, config.malicious) as progress:
         reports = run_training(config, progress)
     if as_json:
@@ -106,13 +111,19 @@ def demo(out: str, rounds: int | None, seed: int | None, as_json: bool) -> None:
         f"{config.workers} workers train on handwritten digits; workers {cheats} send ten times the "
         f"opposite of what they learned."
     )
-    notices.print(f"[dim]{LOCAL_CHAIN_NOTE.format(window=config.gate.challenge_window_s)}[/]")
+    notices.print(f"[dim]{local_chain_note(config)}[/]")
     with RunProgress(config.rounds, config.malicious) as progress:
         result = demonstrate(config, progress, progress.stage)
     if as_json:
         write_json(summary(result))
         return
     _print_demo(config, result)
+
+
+def local_chain_note(config: "RunConfig") -> str:
+    """Say what a run on a local chain does not prove."""
+    word = "" if config.chain.data_requests else ', and an "unavailable" rests on the guard\'s word'
+    return LOCAL_CHAIN_NOTE.format(window=config.gate.challenge_window_s, word=word)
 
 
 def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig":
@@ -131,6 +142,7 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
         "rpc_url": ("chain", "rpc_url"),
         "blobs": ("chain", "blobs"),
         "deployment": ("chain", "deployment"),
+        "data_requests": ("chain", "data_requests"),
         "max_fee_gwei": ("chain", "max_fee_gwei"),
         "confirmations": ("chain", "confirmations"),
     }

@@ -128,7 +128,7 @@ class Journal(MemoryJournal):
                 )
             if self.get(step) is None:
                 self.put(step, known)
-        for step in ("vault", "challenge"):
+        for step in ("vault", "challenge", "data_requests"):
             known = other.get(step)
             if isinstance(known, dict) and "address" in known and self.get(step) is None:
                 self.put(step, known)

@@ -395,6 +395,11 @@ class Event:
     block: int
 
 
+def event_topic(contract: str, name: str) -> bytes:
+    """Give the first topic, 32 bytes, of an event of one of our contracts."""
+    return next(topic for topic, entry in _events(contract).items() if entry["name"] == name)
+
+
 def decode_log(log: LogReceipt, contract: str = "ContributionLedger") -> Event | None:
     """Decode a log of one of our contracts; None if it is none of its events.
 

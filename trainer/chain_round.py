@@ -6,8 +6,8 @@ wherever a crash left it.
 
 from dataclasses import dataclass, replace
 
-from guard.gate import ABSENT, UNAVAILABLE, Status, WorkerEvidence
-from guard.settlement import Settlement, encode_settlement
+from guard.gate import ABSENT, MALFORMED, UNAVAILABLE, Status, WorkerEvidence
+from guard.settlement import Settlement, decode_settlement, encode_settlement
 from guard.signs import SeedSigns
 from guard.state import Decision, GateState
 from ledger import digests
@@ -26,6 +26,7 @@ from trainer.errors import TrainerError
 from trainer.fleet import RoundWork, WorkerUpdate
 from trainer.handin import update_file
 from trainer.reporting import TRANSACTIONS, Observer
+from trainer.request_desk import Fate, RequestDesk
 from trainer.settled import settled_facts
 from trainer.traces import RoundTraces, round_traces
 
@@ -42,6 +43,12 @@ class DisagreementError(TrainerError):
     """Chain and guard, or chain and folder, say different things; nothing was merged."""
 
     code = "disagreement"
+
+
+class StuckRoundError(TrainerError):
+    """A sealed round cannot be settled truthfully: an update is there, and cannot be had."""
+
+    code = "stuck-round"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class ChainRound:
         observer: Observer,
         *,
         opened_block: int = 0,
+        desk: RequestDesk | None = None,
     ) -> None:
         """Take up a round.
 
@@ -89,6 +97,7 @@ class ChainRound:
             config: The run.
             observer: Gets notes on what was refused for its form.
             opened_block: A block not after the one in which the round was opened.
+            desk: Asks for data and answers, in a run with a data-request contract.
         """
         self.number = number
         self.gas = dict.fromkeys(TRANSACTIONS, 0)
@@ -98,6 +107,7 @@ class ChainRound:
         self._config = config
         self._observer = observer
         self._opened_block = opened_block
+        self._desk = desk
         self._assayed_seed = b""
 
     def commit(self, work: RoundWork) -> Stage:
@@ -172,15 +182,20 @@ class ChainRound:
 
         Raises:
             DisagreementError: The guard's own anchor cannot be read back.
+            StuckRoundError: An update was asked for on the chain, and answered in part.
             BlobStoreFault: Disk or network failed.
         """
         self._assayed_seed = seed
-        roots = self._committed()
+        history = self.history()
+        roots = {c.index: c.update_root for c in history.commitments}
         signs = SeedSigns(seed)
         sound: dict[int, _Sound] = {}
-        workers = tuple(
-            self._assay_one(index, roots.get(index), signs, sound) for index in range(self._config.workers)
-        )
+        found = {
+            index: self._assay_one(index, roots.get(index), signs, sound)
+            for index in range(self._config.workers)
+        }
+        self._ask_for_missing(history, found, signs, sound)
+        workers = tuple(found[index] for index in range(self._config.workers))
         guard = self._client.facts.guard_index
         anchor = self._assay_one(guard, roots.get(guard), signs, sound).reading
         if anchor is None:
@@ -194,6 +209,52 @@ class ChainRound:
         settlement = replace(draft, median=gate.median(self._config.gate, draft))
         return Assayed(settlement, {index: one.data for index, one in sound.items()}, traces)
 
+    def _ask_for_missing(
+        self,
+        history: RoundHistory,
+        found: dict[int, WorkerEvidence],
+        signs: SeedSigns,
+        sound: dict[int, _Sound],
+    ) -> None:
+        """Ask on the chain for what did not come, and put down what became of it."""
+        if history.verdicts is not None:
+            # What was posted stays posted, whatever has come or gone since.
+            posted = decode_settlement(
+                history.verdicts.payload, _presence(history), self._config.workers
+            ).workers
+            for index, evidence in found.items():
+                if UNAVAILABLE in (evidence, posted[index]) and posted[index].reading is None:
+                    found[index] = posted[index]
+                    sound.pop(index, None)
+            return
+        if self._desk is None:
+            return
+        roots = {c.index: c.update_root for c in history.commitments}
+        marked = self._desk.marked(self.number)
+        missing = {index: roots[index] for index, evidence in found.items() if evidence == UNAVAILABLE}
+        # Asked for in vain by somebody else: the contract says so, whatever our store has.
+        missing |= {index: roots[index] for index in found if marked >> index & 1}
+        if not missing:
+            return
+        for index, fate in self._desk.obtain(history, missing).items():
+            sound.pop(index, None)
+            if fate == Fate.STUCK:
+                raise StuckRoundError(
+                    f"round {self.number}, member {index}: {fate.value}",
+                    hint="the round is given up; a larger chain.request_segments costs a bond for each",
+                )
+            if fate == Fate.DELIVERED:
+                found[index] = self._assay_one(index, roots[index], signs, sound)
+            else:
+                found[index] = UNAVAILABLE if fate == Fate.UNANSWERED else MALFORMED
+
+    def give_up(self) -> None:
+        """Void a sealed round that cannot be settled, when its time is over."""
+        state = self._client.state()
+        if state.round == self.number and state.stage == Stage.SEALED:
+            self._client.node.wait_until(state.sealed_at + self._client.settle_window_s + 1)
+            self.spend("settle", self._client.void_round(self._parties.operator, self.number))
+
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.
 
@@ -203,19 +264,36 @@ class ChainRound:
         Raises:
             DisagreementError: They differ, or the round has another seed now.
         """
-        if self._client.state().stage == Stage.SEALED:
+        state, payload = self._client.state(), encode_settlement(settlement)
+        if state.stage == Stage.SETTLED:
+            self._check_posted(payload)
+        if state.stage == Stage.SEALED:
             if not self._has_assayed_seed():
                 raise DisagreementError(
                     f"round {self.number} has another seed than the one that was assayed under",
                     hint="the chain was reorganised; run the same command again: it assays anew",
                 )
-            payload, guard = encode_settlement(settlement), self._parties.guard.signer
+            guard = self._parties.guard.signer
             sent = self._client.settle(guard, self.number, payload, is_wanted=self._has_assayed_seed)
             self.spend("settle", sent)
         if not self._are_lanes_ours(decision):
             raise DisagreementError(
                 f"round {self.number}: the contract's reputation lanes are not those that the guard computed",
                 hint="one of the writings of the gate is wrong; please report this",
+            )
+
+    def _check_posted(self, payload: bytes) -> None:
+        """Compare what was posted before with what follows now.
+
+        Raises:
+            DisagreementError: They differ.
+        """
+        verdicts = self.history().verdicts
+        if verdicts is not None and verdicts.payload != payload:
+            raise DisagreementError(
+                f"round {self.number}: what was posted does not follow from the committed files and the seed",
+                hint="has a reorganisation moved the settlement under another seed? Then `hallmark challenge` "
+                "takes its words back",
             )
 
     def _has_assayed_seed(self) -> bool:
@@ -246,8 +324,15 @@ class ChainRound:
         while window and (state := self._client.state()).stage == Stage.SETTLED:
             finalizable_at = state.settled_at + window
             if self._client.node.next_timestamp() >= finalizable_at:
-                return
-            self._client.node.wait_until(finalizable_at)
+                break
+            if self._desk is None:
+                self._client.node.wait_until(finalizable_at)
+            else:
+                self._desk.pause(self.number, finalizable_at)
+        if self._desk is not None:
+            # What is asked for now must not be left unanswered when the round is final.
+            self._desk.answer_open()
+            self._desk.collect()
 
     def _are_lanes_ours(self, decision: Decision) -> bool:
         """Compare the contract's lanes with those that follow from decision and overturned contributions."""
@@ -358,3 +443,7 @@ class ChainRound:
 
     def _facts(self, index: int) -> UpdateFacts:
         return self._client.facts.update_facts(self.number, index)
+
+
+def _presence(history: RoundHistory) -> int:
+    return 0 if history.seal is None else history.seal.presence

@@ -19,14 +19,14 @@ from guard.settlement import decode_settlement
 from guard.state import Decision, GateState
 from ledger.blobs import BlobKind, BlobStore
 from ledger.client import LedgerClient, Stage
-from ledger.deployment import NO_ADDRESS, Deployer, Journal, RunFacts
+from ledger.deployment import NO_ADDRESS, Deployer, Journal, RunFacts, ledger_created_after
 from ledger.errors import LedgerError
 from ledger.history import RoundHistory, read_rounds
 from ledger.node import Node
 from ledger.parties import local_operator, local_parties
 from ledger.reverts import RevertedError
 from ledger.update import Model, UpdateView, encode_model, model_root, shape_digest
-from trainer.chain_round import Assayed, ChainRound, DisagreementError
+from trainer.chain_round import Assayed, ChainRound, DisagreementError, StuckRoundError
 from trainer.chain_session import open_node
 from trainer.checkpoint import VOID, Checkpoint, load_latest, load_round, save_checkpoint
 from trainer.config import RunConfig, load_config
@@ -35,6 +35,7 @@ from trainer.fleet import Fleet
 from trainer.folder import RunFolder
 from trainer.merge import Weighted, merge
 from trainer.reporting import PHASES, Observer, RoundReport
+from trainer.request_desk import RequestDesk
 from trainer.tasks import Metric
 from trainer.worker import FloatArray
 
@@ -125,6 +126,7 @@ class LedgerRun:
         self._store.put(self._root, initial, BlobKind.MODEL)
         self._client = LedgerClient(node, self._deploy(node))
         self._check_ledger()
+        self._desk = self._request_desk()
         self._gate = GateState.start(config.workers)
         self._resume()
 
@@ -171,6 +173,7 @@ class LedgerRun:
         self._untold = []
         self._gate = GateState.start(self._config.workers)
         self._deploy(self._client.node)  # the guard's stake may be gone, too
+        self._desk = self._request_desk()
         self._resume()
 
     def _deploy(self, node: Node) -> str:
@@ -180,6 +183,7 @@ class LedgerRun:
         deployer = Deployer(node, self._parties.operator, journal)
         self._take_up(node, deployer.has_ledger)
         has_challenge = self._config.chain.challenges and not deployer.has_ledger
+        has_requests = has_challenge and self._config.chain.data_requests
         facts = RunFacts(
             run=self._run_id,
             initial_model=self._root,
@@ -187,6 +191,7 @@ class LedgerRun:
             length=len(self._theta),
             commit_window_s=COMMIT_WINDOW_S,
             challenge=deployer.challenge() if has_challenge else NO_ADDRESS,
+            data_requests=deployer.data_requests() if has_requests else NO_ADDRESS,
         )
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
 
@@ -201,6 +206,19 @@ class LedgerRun:
         hanging += sum(node.take_up(account) for account in accounts)
         if hanging:
             self._observer.note(f"{hanging} transactions of before were still on their way")
+
+    def _request_desk(self) -> RequestDesk | None:
+        """Bind to the run's data-request contract, if its ledger names one."""
+        if self._client.facts.data_requests == NO_ADDRESS:
+            return None
+        return RequestDesk(
+            self._client,
+            self._store,
+            self._parties.guard.identity,
+            self._observer,
+            most_segments=self._config.chain.request_segments,
+            first_block=ledger_created_after(self._folder.deployment, self._client.node.chain_id),
+        )
 
     def _check_ledger(self) -> None:
         """Refuse another run's ledger: contracts have the same addresses on every fresh local chain."""
@@ -347,6 +365,7 @@ class LedgerRun:
             self._config,
             self._observer,
             opened_block=self._opened_block,
+            desk=self._desk,
         )
 
     def _round(self, number: int) -> RoundReport:
@@ -362,7 +381,12 @@ class LedgerRun:
                 return self._void(current, seconds)
             seed = current.seed()
         with self._phase(seconds, number, "guard"):
-            assayed = current.assay(seed, self._gate)
+            try:
+                assayed = current.assay(seed, self._gate)
+            except StuckRoundError as error:
+                self._observer.note(f"{error}; the round is given up")
+                current.give_up()
+                return self._void(current, seconds)
             decision = self._gate.decide(self._config.gate, number, assayed.settlement)
         with self._phase(seconds, number, "ledger"):
             current.settle(assayed.settlement, decision)
