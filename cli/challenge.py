@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from cli.options import (
     make_target,
     place_options,
     read_password,
+    sending_options,
     target_options,
 )
 from cli.output import columns, notices, results, short, write_json
@@ -24,6 +26,7 @@ from cli.output import columns, notices, results, short, write_json
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
+    from ledger.fees import SendPolicy
     from ledger.node import Node
     from trainer.chain_session import RunTarget
     from trainer.challenger import Outcome, PassReport
@@ -39,6 +42,7 @@ dry_run_option = click.option(
 @click.argument("contribution")
 @target_options
 @key_options("challenger")
+@sending_options
 @dry_run_option
 @json_option
 def challenge(
@@ -46,6 +50,7 @@ def challenge(
     target: "RunTarget",
     keystore: Path | None,
     password_file: Path | None,
+    policy: "SendPolicy | None",
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -66,7 +71,7 @@ def challenge(
     from trainer.challenger import Challenger, State
     from trainer.inspection import find_contribution
 
-    with open_recorded_run(target) as recorded:
+    with open_recorded_run(replace(target, policy=policy)) as recorded:
         client = recorded.client
         found = find_contribution(client, contribution)
         account = None if dry_run else _account(client.node, keystore, password_file)
@@ -106,6 +111,7 @@ def challenge(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where it keeps how far it is.  [default: RUN/challenger.json, or challenger-LEDGER.json]",
 )
+@sending_options
 @json_option
 def challenger(
     run: Path | None,
@@ -118,6 +124,7 @@ def challenger(
     dry_run: bool,
     interval_s: float,
     journal: Path | None,
+    policy: "SendPolicy | None",
     as_json: bool,
 ) -> int:
     """Watch a run: assay every settled round again, and challenge whatever was posted and is false.
@@ -132,7 +139,7 @@ def challenger(
     hallmark challenger runs/rpc --interval-s 5
     hallmark challenger --rpc-url URL --ledger 0x… --blobs s3://bucket/run --keystore KEY.json --json
     """
-    target = make_target(run, rpc_url, ledger, blobs, reads_files=True)
+    target = replace(make_target(run, rpc_url, ledger, blobs, reads_files=True), policy=policy)
     password = None if keystore is None or dry_run else read_password(password_file)
     while True:
         report = _one_pass(target, keystore, password, journal, dry_run=dry_run, is_patient=not once)

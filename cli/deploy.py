@@ -1,11 +1,15 @@
 """`hallmark deploy`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import json_option, key_options, read_password
+from cli.options import json_option, key_options, read_password, sending_options
 from cli.output import columns, write_json
+
+if TYPE_CHECKING:
+    from ledger.fees import SendPolicy
 
 
 @click.command()
@@ -34,6 +38,7 @@ from cli.output import columns, write_json
     is_flag=True,
     help="Deploy GuardVotes too; a run with several guards deploys its own unless it is there.",
 )
+@sending_options
 @json_option
 def deploy(
     rpc_url: str,
@@ -42,6 +47,7 @@ def deploy(
     out: Path,
     data_requests: bool,
     guard_votes: bool,
+    policy: "SendPolicy | None",
     as_json: bool,
 ) -> None:
     """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault, Challenge.
@@ -58,11 +64,12 @@ def deploy(
     from ledger.node import Node
     from ledger.parties import load_keystore, local_operator
 
-    node = Node.connect(rpc_url)
+    node = Node.connect(rpc_url, policy=policy)
     if keystore is None:
         account = local_operator(node.chain_id)
     else:
         account = load_keystore(keystore, read_password(password_file))
+    node.take_up(account)
     deployer = Deployer(node, account, Journal(out, node.chain_id))
     registry, spec = deployer.shared(GateParameters().as_tuple())
     facts = {

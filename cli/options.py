@@ -35,6 +35,36 @@ def key_options(who: str) -> Callable[[F], F]:
     return add
 
 
+def sending_options(command: F) -> F:
+    """Add the options that say how transactions are sent; the command gets `policy`, None without them."""
+
+    @click.option(
+        "--max-fee-gwei",
+        type=click.IntRange(min=1),
+        help="Most that is offered for a transaction's gas, also when its fee has to be raised.  "
+        "[default: 500, or what the run's folder says]",
+    )
+    @click.option(
+        "--confirmations",
+        type=click.IntRange(0, 64),
+        help="Blocks on top of a transaction before it counts.  [default: 0 on a local chain, else 2]",
+    )
+    @wraps(command)
+    def with_policy(
+        *arguments: Any, max_fee_gwei: int | None, confirmations: int | None, **options: Any
+    ) -> Any:
+        from ledger.fees import GWEI, MAX_FEE_GWEI, SendPolicy
+
+        policy = None
+        if max_fee_gwei is not None or confirmations is not None:
+            policy = SendPolicy(
+                max_fee_wei=(max_fee_gwei or MAX_FEE_GWEI) * GWEI, confirmations=confirmations
+            )
+        return command(*arguments, policy=policy, **options)
+
+    return with_policy  # type: ignore[return-value]
+
+
 def read_password(path: Path | None) -> str:
     """Give a keystore's password: from a file, or asked for.
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from trainer.demo import DemoResult
 
 LOCAL_CHAIN_NOTE = (
-    "This chain is local: whoever runs it picks its blocks, so it proves nothing to others about *when*, "
-    'and an "unavailable" rests on {whom}. The challenge window is {window} s.'
+    "This chain is local: whoever runs it picks its blocks, so it proves nothing to others about "
+    "*when*{word}. The challenge window is {window} s."
 )
 
 
@@ -46,6 +46,21 @@ LOCAL_CHAIN_NOTE = (
 @click.option("--rpc-url", envvar="ETH_RPC_URL", help="Record on this node instead of the embedded chain.")
 @click.option("--blobs", help="Where update files go: a folder or an fsspec URL.  [default: OUT/blobs]")
 @click.option("--deployment", help="Use registry and rules that `hallmark deploy` wrote to this file.")
+@click.option(
+    "--data-requests/--no-data-requests",
+    default=None,
+    help="Ask on the chain, with a bond, for updates that did not come.  [default: the guard's word counts]",
+)
+@click.option(
+    "--max-fee-gwei",
+    type=click.IntRange(min=1),
+    help="Most that is offered for a transaction's gas, also when its fee has to be raised.  [default: 500]",
+)
+@click.option(
+    "--confirmations",
+    type=click.IntRange(0, 64),
+    help="Blocks on top of something before it is built upon.  [default: 0, as the chain is local]",
+)
 @json_option
 def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     """Train by DiLoCo; commit, assay, judge and record every update; merge only what the ledger approved.
@@ -65,7 +80,7 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     from trainer.run import run as run_training
 
     config = resolve(config_file, options)
-    notices.print(f"[dim]{_local_note(config)}[/]")
+    notices.print(f"[dim]{local_chain_note(config)}[/]")
     with RunProgress(config.rounds, config.malicious, config.cheating_guards) as progress:
         reports = run_training(config, progress)
     if as_json:
@@ -105,13 +120,20 @@ def demo(out: str, rounds: int | None, seed: int | None, as_json: bool) -> None:
         f"{config.workers} workers train on handwritten digits; workers {cheats} send ten times the "
         f"opposite of what they learned."
     )
-    notices.print(f"[dim]{_local_note(config)}[/]")
+    notices.print(f"[dim]{local_chain_note(config)}[/]")
     with RunProgress(config.rounds, config.malicious, config.cheating_guards) as progress:
         result = demonstrate(config, progress, progress.stage)
     if as_json:
         write_json(summary(result))
         return
     _print_demo(config, result)
+
+
+def local_chain_note(config: "RunConfig") -> str:
+    """Say what a run on a local chain does not prove."""
+    whom = "the guard's word" if config.guards == 1 else "the votes of a majority of the guards"
+    word = "" if config.chain.data_requests else f', and an "unavailable" rests on {whom}'
+    return LOCAL_CHAIN_NOTE.format(window=config.gate.challenge_window_s, word=word)
 
 
 def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig":
@@ -131,6 +153,9 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
         "rpc_url": ("chain", "rpc_url"),
         "blobs": ("chain", "blobs"),
         "deployment": ("chain", "deployment"),
+        "data_requests": ("chain", "data_requests"),
+        "max_fee_gwei": ("chain", "max_fee_gwei"),
+        "confirmations": ("chain", "confirmations"),
     }
     for name, value in options.items():
         if value is None:
@@ -146,11 +171,6 @@ def resolve(config_file: Path | None, options: Mapping[str, Any]) -> "RunConfig"
     # Named by what it is, so that the same command finds the same run again.
     name = f"{config.task.replace(':', '.')}-{config.attack.name}-{config.train_digest[:8]}"
     return replace(config, out=f"runs/{name}")
-
-
-def _local_note(config: "RunConfig") -> str:
-    whom = "the guard's word" if config.guards == 1 else "the votes of a majority of the guards"
-    return LOCAL_CHAIN_NOTE.format(whom=whom, window=config.gate.challenge_window_s)
 
 
 def _list_attacks() -> None:

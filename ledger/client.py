@@ -4,7 +4,7 @@ Contracts are checked before they are trusted: the code at the address must be
 ours, of this version.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
@@ -320,7 +320,10 @@ class LedgerClient:
         return is_open and self.node.block_number() >= last
 
     def seed_of(self, state: LedgerState, accumulator: bytes) -> bytes:
-        """Compute the seed of a sealed round, waiting for the block it needs.
+        """Compute the seed of a sealed round, waiting for the block it needs and those that confirm it.
+
+        What a guard posts under one seed is false under another: a settlement must not be sent before the
+        seed's block is as good as final.
 
         Args:
             state: The state after the seal.
@@ -329,10 +332,11 @@ class LedgerClient:
         Raises:
             NodeAnswerError: The block has no hash.
         """
-        self.node.wait_for_block(state.seal_block + 1)
+        self.node.wait_for_block(state.seal_block + 1 + self.node.confirmations)
         block_hash = self.node.block(state.seal_block + 1).get("hash")
         if block_hash is None:
             raise NodeAnswerError(f"block {state.seal_block + 1} has no hash")
+        self.node.build_on(state.seal_block + 1, bytes(block_hash))
         return digests.seed(self.facts.domain, self.facts.run, state.round, accumulator, bytes(block_hash))
 
     def chain_of(self, history: RoundHistory) -> tuple[list[bytes], list[bytes]]:
@@ -407,9 +411,23 @@ class LedgerClient:
         """Store the seed (anybody)."""
         return self._send(sender, "fixSeed", round_)
 
-    def settle(self, poster: LocalAccount, round_: int, payload: bytes) -> Sent:
-        """Post words and norms; the contract computes the verdicts (signer of the guard that it names)."""
-        return self._send(poster, "settle", round_, payload)
+    def settle(
+        self,
+        poster: LocalAccount,
+        round_: int,
+        payload: bytes,
+        *,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> Sent:
+        """Post words and norms; the contract computes the verdicts.
+
+        Args:
+            poster: Signer of the guard that the payload names.
+            round_: The round, sealed.
+            payload: As docs/spec/ledger.md has it.
+            is_wanted: Whether the words are still those of the round's seed, see `Node.send`.
+        """
+        return self._send(poster, "settle", round_, payload, is_wanted=is_wanted)
 
     def finalize(
         self, sender: LocalAccount, round_: int, model_root: bytes, weights_digest: bytes, next_deadline: int
@@ -477,9 +495,16 @@ class LedgerClient:
     def _call(self, name: str, *arguments: object) -> Any:
         return self.node.call(getattr(self._functions, name)(*arguments))
 
-    def _send(self, sender: LocalAccount, name: str, *arguments: object) -> Sent:
+    def _send(
+        self,
+        sender: LocalAccount,
+        name: str,
+        *arguments: object,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> Sent:
         bound = _GAS_BASE + _GAS_PER_MEMBER * len(self.facts.members)
-        return self.node.send(sender, getattr(self._functions, name)(*arguments), local_gas=bound)
+        function = getattr(self._functions, name)(*arguments)
+        return self.node.send(sender, function, local_gas=bound, is_wanted=is_wanted)
 
     def _bound(self, address: str, name: str) -> Any:
         contract = self.node.web3.eth.contract(

@@ -130,7 +130,7 @@ class Journal(MemoryJournal):
                 )
             if self.get(step) is None:
                 self.put(step, known)
-        for step in ("vault", "challenge", "guard_votes"):
+        for step in ("vault", "challenge", "data_requests", "guard_votes"):
             known = other.get(step)
             if isinstance(known, dict) and "address" in known and self.get(step) is None:
                 self.put(step, known)
@@ -277,7 +277,7 @@ class Deployer:
             if artifact.matches(code):
                 check_seen(self._node, step, known)
                 if "address" not in known:
-                    self._journal.put(step, {**known, "address": address, "seen": _head(self._node)})
+                    self._journal.put(step, {**known, "address": address, "seen": _buried(self._node)})
                 return str(address)
             if "address" in known:
                 raise DeploymentError(
@@ -287,8 +287,9 @@ class Deployer:
         nonce = self._node.nonce(self._operator.address)
         intent = {"nonce": nonce, "block": self._node.block_number()}
         self._journal.put(step, intent)
-        address, _ = self._node.deploy(self._operator, artifact.abi, artifact.bytecode, *arguments)
-        self._journal.put(step, {**intent, "address": address, "seen": _head(self._node)})
+        address, sent = self._node.deploy(self._operator, artifact.abi, artifact.bytecode, *arguments)
+        seen = {"block": sent.block, "hash": "0x" + sent.block_hash.hex()}
+        self._journal.put(step, {**intent, "address": address, "seen": seen})
         return address
 
     def _fund(self, address: str) -> None:
@@ -422,9 +423,9 @@ def check_seen(node: Node, step: str, known: Mapping[str, Any]) -> None:
         )
 
 
-def _head(node: Node) -> dict[str, Any]:
-    """Give number and hash of the newest block; a chain is told by them."""
-    block = node.block()
+def _buried(node: Node) -> dict[str, Any]:
+    """Give number and hash of the newest block that is confirmed; a chain is told by them."""
+    block = node.block(max(0, node.block_number() - node.confirmations))
     return {"block": int(block["number"]), "hash": "0x" + bytes(block["hash"]).hex()}
 
 

@@ -242,6 +242,8 @@ class RoundStream:
         opened: Arguments of RunOpened; None until it has been read.
         opened_count: How many of these events there were; a ledger emits one.
         block: Every event up to this block has been read.
+        head: The newest block when the reading began, number and hash: while it is there, what was read
+            before it is one chain's.
     """
 
     def __init__(
@@ -268,6 +270,7 @@ class RoundStream:
         self.opened: Mapping[str, Any] | None = None
         self.opened_count = 0
         self.block = first_block - 1
+        self.head = (-1, b"")
         self._node = node
         self._ledger = ledger
         self._on_error = on_error
@@ -286,6 +289,8 @@ class RoundStream:
         """
         # The chain may go on meanwhile; what is told of its state in the end must fit what was read of it.
         while (head := self._node.block_number()) > self.block:
+            if self.head[0] < 0:
+                self.head = head, bytes(self._node.block(head).get("hash") or b"")
             for last, page in self._node.log_pages(self._ledger, self.block + 1, head):
                 for log in page:
                     self._read(log)
@@ -388,6 +393,11 @@ class Event:
     arguments: Mapping[str, Any]
     transaction: bytes
     block: int
+
+
+def event_topic(contract: str, name: str) -> bytes:
+    """Give the first topic, 32 bytes, of an event of one of our contracts."""
+    return next(topic for topic, entry in _events(contract).items() if entry["name"] == name)
 
 
 def decode_log(log: LogReceipt, contract: str = "ContributionLedger") -> Event | None:

@@ -1,19 +1,24 @@
-"""A DataRequests contract on a node: what was asked for, asking, and closing."""
+"""A DataRequests contract on a node: what was asked for, asking, answering, and closing."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from eth_utils import to_checksum_address
+from eth_utils import to_canonical_address, to_checksum_address
 
 from ledger import artifacts
-from ledger.challenges import Opening, RequestKey, RequestKind, ask, close
+from ledger.challenges import CommitmentOpening, Opening, RequestKey, RequestKind, ask, ask_sealed, close
 from ledger.client import LedgerClient, check_code, has_code
 from ledger.deployment import NO_ADDRESS
+from ledger.history import decode_log, event_topic
 from ledger.node import Node, NodeAnswerError, Sent
 
+CONTRACT = "DataRequests"
+
 _GAS = 2_000_000
+_ANSWER_GAS = 3_000_000
+_KINDS = frozenset(RequestKind)
 
 
 class RequestStatus(IntEnum):
@@ -38,6 +43,23 @@ class Request:
     answer_by: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, as its event tells it.
+
+    Attributes:
+        key: What was asked for.
+        root: The root that an answer must lead to, 32 bytes.
+        answer_by: Last second, Unix time of the chain, in which an answer counts.
+        asker: Who has put up the bond.
+    """
+
+    key: RequestKey
+    root: bytes
+    answer_by: int
+    asker: str
+
+
 class RequestBook:
     """A DataRequests contract."""
 
@@ -55,6 +77,57 @@ class RequestBook:
         self._functions: Any = contract.functions
         self.bond_wei = int(node.call(self._functions.requestBondWei()))
         self.answer_window_s = int(node.call(self._functions.answerWindowS()))
+
+    def asked_of(self, ledger: str, first_block: int = 0, last_block: int | None = None) -> list[Asked]:
+        """Read what was asked for about a ledger's rounds, oldest first.
+
+        Args:
+            ledger: Its address.
+            first_block: First block to look into.
+            last_block: Last one; None for the newest.
+
+        Raises:
+            HistoryError: A log has not the form that it must have.
+            EnvironmentFault: The node failed.
+        """
+        wanted = to_checksum_address(ledger)
+        about = bytes(12) + to_canonical_address(ledger)
+        found = []
+        topics = [event_topic(CONTRACT, "DataRequested"), None, about]
+        for log in self.node.logs(self.address, first_block, last_block, topics):
+            event = decode_log(log, CONTRACT)
+            if event is None or event.name != "DataRequested":
+                continue
+            arguments = event.arguments
+            if to_checksum_address(arguments["ledger"]) != wanted or int(arguments["kind"]) not in _KINDS:
+                continue  # a node that ignores what it was asked
+            key = RequestKey(
+                wanted,
+                int(arguments["round"]),
+                int(arguments["index"]),
+                RequestKind(int(arguments["kind"])),
+                int(arguments["height"]),
+                int(arguments["position"]),
+            )
+            asker = to_checksum_address(arguments["asker"])
+            found.append(Asked(key, bytes(arguments["root"]), int(arguments["answerBy"]), asker))
+        return found
+
+    def answer_to(self, key: RequestKey, first_block: int = 0) -> bytes | None:
+        """Read the data of the transaction that answered a request; None if the node knows none.
+
+        Raises:
+            EnvironmentFault: The node failed.
+        """
+        topics = [event_topic(CONTRACT, "DataRequestAnswered"), key.id]
+        logs = self.node.logs(self.address, first_block, None, topics)
+        if not logs:
+            return None
+        return bytes(self.node.transaction(bytes(logs[-1]["transactionHash"]))["input"])
+
+    def credit_of(self, owner: str) -> int:
+        """Read the bonds, in wei, that are owed to somebody."""
+        return int(self.node.call(self._functions.creditOf(to_checksum_address(owner))))
 
     def request_of(self, key: RequestKey) -> Request:
         """Read what became of a request."""
@@ -81,6 +154,31 @@ class RequestBook:
         return self.node.send_data(
             sender, self.address, data, "request data", local_gas=_GAS, value_wei=self.bond_wei
         )
+
+    def ask_sealed(self, sender: LocalAccount, key: RequestKey, opening: CommitmentOpening) -> Sent:
+        """Ask for a segment of a sealed round, with the bond (anybody).
+
+        Raises:
+            RevertedError: The contract refused; somebody may have asked before.
+            EnvironmentFault: The node failed.
+        """
+        data = ask_sealed(key, opening)
+        return self.node.send_data(
+            sender, self.address, data, "request a segment", local_gas=_GAS, value_wei=self.bond_wei
+        )
+
+    def answer(self, sender: LocalAccount, calldata: bytes) -> Sent:
+        """Answer a request; the bond is then owed to the sender (anybody).
+
+        Args:
+            sender: Who answers.
+            calldata: Of a SegmentAnswer, TraceAnswer or FaultAnswer that was checked.
+
+        Raises:
+            RevertedError: The contract refused; somebody may have answered before.
+            EnvironmentFault: The node failed.
+        """
+        return self.node.send_data(sender, self.address, calldata, "answer a request", local_gas=_ANSWER_GAS)
 
     def close(self, sender: LocalAccount, key: RequestKey) -> Sent:
         """Close a request whose time is over without an answer (anybody).

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ledger.errors import InputError, ProofError
-from ledger.merkle import BLOCK_BYTES, Buffer, TreeBuilder, padded_tree_root, tree_root
+from ledger.merkle import BLOCK_BYTES, Buffer, TreeBuilder, padded_tree_root, tree_depth, tree_root
 
 MAGIC = b"HMRK"
 MODEL_MAGIC = b"HMMD"
@@ -109,6 +109,11 @@ class UpdateFacts:
     def size_bytes(self) -> int:
         """Size of the file, in bytes."""
         return update_size(self.length)
+
+    @property
+    def readable_bytes(self) -> int:
+        """Most bytes that are read: what a tree of the expected depth holds; docs/spec/update.md, Root."""
+        return HEADER_BYTES + (SEGMENT_VALUES << tree_depth(segment_count(self.length)))
 
     def header(self, exponent: int) -> "UpdateHeader":
         """Give the header of an update with these facts and this exponent, -64..63."""

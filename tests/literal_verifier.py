@@ -403,7 +403,7 @@ class LiteralVerifier:
             data = path.read_bytes() if path.is_file() else b""
             size = len(data) - 96
             is_file = size > 0 and size % 8192 == 0 and update_root(data) == root
-            if not is_file or size > -(-self.length // 8192) * 8192:
+            if not is_file or size > 8192 << (-(-self.length // 8192) - 1).bit_length():
                 self.note(number, index, "blob", claim.status == 2)
                 continue
             expected = Header(0, self.run, number, self.members[index][0], self.shape, self.length)

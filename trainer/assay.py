@@ -69,8 +69,9 @@ def assay(
 ) -> Assay:
     """Assay the bytes that were delivered for one contribution.
 
-    Bytes with another root than the committed one, too long ones and those that have no root at all are not
-    that update: they count as not delivered. A refused update is a result, never an exception.
+    Bytes with another root than the committed one, those that have no root at all and those that a tree of
+    the expected depth does not hold are not that update: they count as not delivered. A refused update is a
+    result, never an exception.
 
     Args:
         data: The bytes, contiguous; not copied.
@@ -91,7 +92,7 @@ def assay(
     """
     view = memoryview(data).cast("B")
     signs = seed if isinstance(seed, SeedSigns) else SeedSigns(seed)
-    if not has_root(len(view)) or len(view) > expected.size_bytes:
+    if not has_root(len(view)) or len(view) > expected.readable_bytes:
         return Assay(None, Status.UNAVAILABLE)
 
     header, payload = view[:HEADER_BYTES], view[HEADER_BYTES:]

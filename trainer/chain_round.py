@@ -7,7 +7,7 @@ wherever a crash left it.
 from dataclasses import dataclass, replace
 
 from guard.errors import QuorumError
-from guard.gate import ABSENT, UNAVAILABLE, Status, WorkerEvidence, bitmap
+from guard.gate import ABSENT, MALFORMED, UNAVAILABLE, Status, WorkerEvidence, bitmap
 from guard.settlement import Settlement, decode_settlement, encode_settlement
 from guard.signs import SeedSigns
 from guard.state import Decision, GateState
@@ -17,7 +17,7 @@ from ledger.calldata import SignedCommitment
 from ledger.client import LedgerClient, LedgerState, Stage
 from ledger.contribution import sign
 from ledger.deployment import NO_ADDRESS
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, ProofError
 from ledger.guard_votes import guard_votes
 from ledger.history import RoundHistory, read_round
 from ledger.node import Sent
@@ -30,6 +30,7 @@ from trainer.errors import TrainerError
 from trainer.fleet import RoundWork, WorkerUpdate
 from trainer.handin import update_file
 from trainer.reporting import TRANSACTIONS, Observer
+from trainer.request_desk import Fate, RequestDesk
 from trainer.settled import draft_settlement, settled_facts
 from trainer.traces import RoundTraces, round_traces
 
@@ -52,6 +53,12 @@ class NoAnchorError(DisagreementError):
     """The only guard's anchor, or those of most guards, cannot be had: there is nothing to judge against."""
 
     code = "no-anchor"
+
+
+class StuckRoundError(TrainerError):
+    """A sealed round cannot be settled truthfully: an update is there, and cannot be had."""
+
+    code = "stuck-round"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class ChainRound:
         observer: Observer,
         *,
         opened_block: int = 0,
+        desk: RequestDesk | None = None,
     ) -> None:
         """Take up a round.
 
@@ -99,6 +107,7 @@ class ChainRound:
             config: The run.
             observer: Gets notes on what was refused for its form.
             opened_block: A block not after the one in which the round was opened.
+            desk: Asks for data and answers, in a run with a data-request contract.
         """
         self.number = number
         self.gas = dict.fromkeys(TRANSACTIONS, 0)
@@ -108,6 +117,8 @@ class ChainRound:
         self._config = config
         self._observer = observer
         self._opened_block = opened_block
+        self._desk = desk
+        self._assayed_seed = b""
 
     def commit(self, work: RoundWork) -> Stage:
         """Store, sign and commit what is not committed yet, and see to it that the round is sealed.
@@ -117,20 +128,31 @@ class ChainRound:
 
         Returns:
             The stage afterwards: SEALED or SETTLED, or IDLE if the round is void.
+
+        Raises:
+            DisagreementError: It is not the ledger's current round.
         """
         state = self._client.state()
+        if state.round != self.number:
+            raise DisagreementError(
+                f"round {self.number} was under way, and the ledger is in round {state.round}",
+                hint="run the same command again: it goes on from what the ledger says",
+            )
         if state.stage != Stage.OPEN:
             return self._given_up_if_missed(state)
-        done = set(self._committed()) if state.presence else set()
-        batch = {
-            index: self._signed(index, root, tokens, state)
-            for index, (root, tokens) in self._files(work).items()
-            if index not in done
-        }
-        operator = self._parties.operator
-        if batch and self._client.node.next_timestamp() <= state.commit_deadline:
+        files, operator = self._files(work), self._parties.operator
+        while state.stage == Stage.OPEN and state.round == self.number:
+            # Again if need be: a reorganisation may take a commitment away while there is time.
+            batch = {
+                index: self._signed(index, root, tokens, state)
+                for index, (root, tokens) in files.items()
+                if not state.presence >> index & 1
+            }
+            if not batch or self._client.node.next_timestamp() > state.commit_deadline:
+                break
             sent = self._client.commit_batch(operator, self.number, state.commit_deadline, batch)
             self.spend("commit", sent)
+            state = self._client.state()
         if self._client.state().stage == Stage.OPEN:
             # Somebody is absent: the round is sealed only after its deadline.
             self._client.node.wait_until(state.commit_deadline + 1)
@@ -170,15 +192,21 @@ class ChainRound:
 
         Raises:
             NoAnchorError: The anchors of most guards, or of the only one, cannot be read back.
+            StuckRoundError: An update was asked for on the chain, and answered in part.
             BlobStoreFault: Disk or network failed.
         """
-        roots = self._committed()
+        self._assayed_seed = seed
+        history = self.history()
+        roots = {c.index: c.update_root for c in history.commitments}
         signs = SeedSigns(seed)
         sound: dict[int, _Sound] = {}
         facts = self._client.facts
-        evidence = [
-            self._assay_one(index, roots.get(index), signs, sound) for index in range(len(facts.members))
-        ]
+        found = {
+            index: self._assay_one(index, roots.get(index), signs, sound)
+            for index in range(len(facts.members))
+        }
+        self._ask_for_missing(history, found, signs, sound)
+        evidence = [found[index] for index in range(len(facts.members))]
         traces = round_traces({index: one.leaves for index, one in sound.items()}, len(evidence))
         try:
             draft = draft_settlement(evidence[: facts.workers], evidence[facts.workers :], traces.root)
@@ -193,35 +221,90 @@ class ChainRound:
         settlement = replace(draft, median=median, poster=self._poster(draft))
         return Assayed(settlement, {index: one.data for index, one in sound.items()}, traces)
 
+    def _ask_for_missing(
+        self,
+        history: RoundHistory,
+        found: dict[int, WorkerEvidence],
+        signs: SeedSigns,
+        sound: dict[int, _Sound],
+    ) -> None:
+        """Ask on the chain for what did not come, and put down what became of it."""
+        if history.verdicts is not None:
+            # What was posted stays posted, whatever has come or gone since.
+            facts = self._client.facts
+            posted = decode_settlement(
+                history.verdicts.payload, _presence(history), facts.workers, facts.guards
+            ).entries
+            for index, entry in enumerate(posted):
+                if UNAVAILABLE in (found[index], entry) and entry.reading is None:
+                    found[index] = entry
+                    sound.pop(index, None)
+            return
+        if self._desk is None:
+            return
+        roots = {c.index: c.update_root for c in history.commitments}
+        marked = self._desk.marked(self.number)
+        facts = self._client.facts
+        # Nothing can be settled without the only guard's own file, whatever the contract says of it.
+        members = range(facts.workers if facts.guards == 1 else len(facts.members))
+        # Marked: asked for in vain by somebody else. The contract says so, whatever our store has.
+        missing = {
+            index: roots[index] for index in members if found[index] == UNAVAILABLE or marked >> index & 1
+        }
+        if not missing:
+            return
+        for index, fate in self._desk.obtain(history, missing).items():
+            sound.pop(index, None)
+            if fate == Fate.STUCK:
+                raise StuckRoundError(
+                    f"round {self.number}, member {index}: {fate.value}",
+                    hint="the round is given up; a larger chain.request_segments costs a bond for each",
+                )
+            if fate == Fate.DELIVERED:
+                found[index] = self._assay_one(index, roots[index], signs, sound)
+            else:
+                found[index] = UNAVAILABLE if fate == Fate.UNANSWERED else MALFORMED
+
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.
 
-        Several guards vote first on whatever is posted as unavailable.
+        What was assayed under one seed is false under another. So the seed is looked at again before the
+        readings are sent, and before their fee is raised. Several guards vote first on whatever is posted as
+        unavailable.
 
         Raises:
-            DisagreementError: They differ.
+            DisagreementError: They differ, or the round has another seed now.
         """
-        if self._client.state().stage == Stage.SEALED:
+        state, payload = self._client.state(), encode_settlement(settlement)
+        if state.stage == Stage.SETTLED:
+            self._check_posted(payload)
+        if state.stage == Stage.SEALED:
+            if not self._has_assayed_seed():
+                raise DisagreementError(
+                    f"round {self.number} has another seed than the one that was assayed under",
+                    hint="the chain was reorganised; run the same command again: it assays anew",
+                )
             self._vote(settlement)
-            payload, poster = encode_settlement(settlement), self._parties.guards[settlement.poster]
-            self.spend("settle", self._client.settle(poster.signer, self.number, payload))
+            poster = self._parties.guards[settlement.poster].signer
+            sent = self._client.settle(poster, self.number, payload, is_wanted=self._has_assayed_seed)
+            self.spend("settle", sent)
         if not self._are_lanes_ours(decision):
             raise DisagreementError(
                 f"round {self.number}: the contract's reputation lanes are not those that the guard computed",
                 hint="one of the writings of the gate is wrong; please report this",
             )
 
-    def give_up(self, why: NoAnchorError) -> Stage:
-        """Void a sealed round that cannot be judged, when its settle window is over.
+    def give_up(self, why: TrainerError) -> Stage:
+        """Void a sealed round that cannot be settled, when its settle window is over.
 
         Args:
-            why: What cannot be read.
+            why: What is missing.
 
         Returns:
             The stage afterwards.
 
         Raises:
-            NoAnchorError: The round is settled already: whoever judged it could read what is missing here.
+            TrainerError: `why`, if the round is settled already: whoever judged it had what is missing here.
         """
         state = self._client.state()
         if state.stage == Stage.SETTLED:
@@ -229,13 +312,34 @@ class ChainRound:
         if state.stage == Stage.SEALED:
             until = state.sealed_at + self._client.settle_window_s
             self._observer.note(
-                f"{why}: nothing can be judged, so the round is given up when its settle window is over, "
+                f"{why}; the round is given up when its settle window is over, "
                 f"{self._client.settle_window_s} s after its seal"
             )
             if not self._client.is_seed_missed(state):
                 self._client.node.wait_until(until + 1)
             self.spend("settle", self._client.void_round(self._parties.operator, self.number))
         return self._client.state().stage
+
+    def _check_posted(self, payload: bytes) -> None:
+        """Compare what was posted before with what follows now.
+
+        Raises:
+            DisagreementError: They differ.
+        """
+        verdicts = self.history().verdicts
+        if verdicts is not None and verdicts.payload != payload:
+            raise DisagreementError(
+                f"round {self.number}: what was posted does not follow from the committed files and the seed",
+                hint="has a reorganisation moved the settlement under another seed? Then "
+                "`hallmark challenge` takes its words back",
+            )
+
+    def _has_assayed_seed(self) -> bool:
+        """Tell whether the round's seed is still the one that was assayed under."""
+        try:
+            return self.seed() == self._assayed_seed
+        except (DisagreementError, ProofError):
+            return False  # not even sealed any more
 
     def standing(self, decision: Decision) -> tuple[int, Decision] | None:
         """Wait until the challenge window is over, and give what is left of the decision.
@@ -258,8 +362,15 @@ class ChainRound:
         while window and (state := self._client.state()).stage == Stage.SETTLED:
             finalizable_at = state.settled_at + window
             if self._client.node.next_timestamp() >= finalizable_at:
-                return
-            self._client.node.wait_until(finalizable_at)
+                break
+            if self._desk is None:
+                self._client.node.wait_until(finalizable_at)
+            else:
+                self._desk.pause(self.number, finalizable_at)
+        if self._desk is not None:
+            # What is asked for now must not be left unanswered when the round is final.
+            self._desk.answer_open()
+            self._desk.collect()
 
     def _are_lanes_ours(self, decision: Decision) -> bool:
         """Compare the contract's lanes with those that follow from decision and overturned contributions."""
@@ -285,6 +396,12 @@ class ChainRound:
         if history.seal is None or history.verdicts is None:
             raise DisagreementError(f"round {self.number} is settled, but the node's logs do not say so")
         verdicts = history.verdicts
+        if self._assayed_seed and verdicts.seed != self._assayed_seed:
+            raise DisagreementError(
+                f"round {self.number} was settled under another seed than its words were assayed under",
+                hint="a reorganisation has moved the settlement, and its words are false now: "
+                "`hallmark challenge` takes the round back. Ask for more --confirmations",
+            )
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)
         roots = {c.index: c.update_root for c in history.commitments}
@@ -383,7 +500,7 @@ class ChainRound:
         facts = self._facts(index)
         try:
             # The assay computes the root in its own pass over the bytes; once is enough.
-            data = self._store.get(root, max_bytes=facts.size_bytes, root_of=lambda _: root)
+            data = self._store.get(root, max_bytes=facts.readable_bytes, root_of=lambda _: root)
         except BlobStoreFault:
             raise  # a disk or network that fails is nobody's guilt
         except LedgerError as error:
@@ -405,3 +522,7 @@ class ChainRound:
 
     def _facts(self, index: int) -> UpdateFacts:
         return self._client.facts.update_facts(self.number, index)
+
+
+def _presence(history: RoundHistory) -> int:
+    return 0 if history.seal is None else history.seal.presence

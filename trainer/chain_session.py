@@ -9,6 +9,7 @@ from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.client import LedgerClient
 from ledger.deployment import find_ledger, ledger_created_after
+from ledger.fees import SendPolicy
 from ledger.node import Node
 from trainer.config import load_chain_config
 from trainer.errors import ConfigError
@@ -24,12 +25,14 @@ class RunTarget:
         rpc_url: Node to ask; empty for what the folder says.
         ledger: Address of the ContributionLedger; empty for what the folder says.
         blobs: Blob store; empty for what the folder says.
+        policy: How transactions are sent; None for what the folder says, else for the defaults.
     """
 
     folder: Path | None = None
     rpc_url: str = ""
     ledger: str = ""
     blobs: str = ""
+    policy: SendPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,13 @@ class RecordedRun:
 
 
 @contextmanager
-def open_node(rpc_url: str, chain_folder: Path) -> Iterator[Node]:
+def open_node(rpc_url: str, chain_folder: Path, policy: SendPolicy | None = None) -> Iterator[Node]:
     """Open the chain of a run.
 
     Args:
         rpc_url: A node; empty for the embedded chain.
         chain_folder: Data of the embedded chain, made if missing.
+        policy: How transactions are sent; None for the defaults.
 
     Yields:
         The node. The embedded chain is closed afterwards.
@@ -65,10 +69,10 @@ def open_node(rpc_url: str, chain_folder: Path) -> Iterator[Node]:
         ADR 6 for the clock.
     """
     if rpc_url:
-        yield Node.connect(rpc_url)
+        yield Node.connect(rpc_url, policy=policy)
         return
     with EmbeddedChain.open(chain_folder, clock=LogicalClock()) as chain:
-        yield Node(EmbeddedProvider(RpcDispatcher(chain)))
+        yield Node(EmbeddedProvider(RpcDispatcher(chain)), policy=policy)
 
 
 @contextmanager
@@ -92,7 +96,8 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
                 hint="for instance `hallmark audit runs/demo`",
             )
         blobs = target.blobs or "blobs"
-        yield RecordedRun(LedgerClient(Node.connect(target.rpc_url), target.ledger), BlobStore(blobs))
+        node = Node.connect(target.rpc_url, policy=target.policy)
+        yield RecordedRun(LedgerClient(node, target.ledger), BlobStore(blobs))
         return
     folder = RunFolder(target.folder)
     if not folder.config.exists():
@@ -105,7 +110,7 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
     if not rpc_url and not folder.chain.exists():
         raise ConfigError(f"{folder.path} holds no chain data; the run never started")
     store = BlobStore(target.blobs or config.blobs or str(folder.blobs))
-    with open_node(rpc_url, folder.chain) as node:
+    with open_node(rpc_url, folder.chain, target.policy or config.policy) as node:
         address, first_block = target.ledger, 0
         if not address:
             address = find_ledger(folder.deployment, node)

@@ -15,6 +15,8 @@ from typing import TypeVar, Union, get_args, get_origin, get_type_hints
 from guard.committee import GUARDS_MAX
 from guard.errors import GuardError
 from guard.gate import GateParameters
+from ledger.errors import LedgerError
+from ledger.fees import GWEI, MAX_FEE_GWEI, SendPolicy
 from trainer.attacks import attack_named
 from trainer.errors import ConfigError, TaskError
 from trainer.splits import check_split
@@ -53,14 +55,35 @@ class ChainConfig:
         blobs: Where update files go, any fsspec URL; empty: the run folder.
         deployment: File of `hallmark deploy` with the registry and rules to use; empty: deploy new ones.
         challenges: Whether anybody may overturn what is posted and is false; then the guards stake. Settled
-            when the ledger is deployed. That an update is unavailable rests on the guard's word (ADR 7), of
-            several guards on the votes of a majority.
+            when the ledger is deployed.
+        data_requests: Whether the guards ask on the chain, with a bond, for what did not come, before it is
+            called unavailable; needs challenges. Without, "unavailable" rests on the guard's word (ADR 7), of
+            several guards on the votes of a majority. Settled when the ledger is deployed.
+        request_segments: Most segments of one update that are asked for and put together; a larger update of
+            which one segment was answered cannot be had, and its round is given up.
+        max_fee_gwei: Most that is offered for a transaction's gas, also when its fee has to be raised.
+        confirmations: Blocks on top of something before it is built upon; -1: as the chain needs it, 0 on a
+            local chain.
     """
 
     rpc_url: str = ""
     blobs: str = ""
     deployment: str = ""
     challenges: bool = True
+    data_requests: bool = False
+    request_segments: int = 16
+    max_fee_gwei: int = MAX_FEE_GWEI
+    confirmations: int = -1
+
+    @property
+    def policy(self) -> SendPolicy:
+        """How transactions are sent.
+
+        Raises:
+            LedgerError: Numbers that cannot be meant.
+        """
+        confirmations = None if self.confirmations == -1 else self.confirmations
+        return SendPolicy(max_fee_wei=self.max_fee_gwei * GWEI, confirmations=confirmations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +150,13 @@ class RunConfig:
         _require(0 <= self.inner.beta2 < 1, "inner.beta2", "must be in [0, 1)")
         _require(self.inner.weight_decay >= 0, "inner.weight_decay", "must be at least 0")
         _require(self.inner.grad_clip > 0, "inner.grad_clip", "must be above 0")
+        _require(self.chain.request_segments >= 1, "chain.request_segments", "must be at least 1")
+        needs = not self.chain.data_requests or self.chain.challenges
+        _require(needs, "chain.data_requests", "needs chain.challenges")
+        try:
+            _ = self.chain.policy
+        except LedgerError as error:
+            raise ConfigError(str(error), key="chain", hint=error.hint) from error
         attack_named(self.attack.name)
         for key, check in (("task", task_factory), ("split", check_split)):
             try:

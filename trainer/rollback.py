@@ -66,6 +66,7 @@ def roll_back(path: Path, to_round: int | None = None) -> RolledBack:
 
 def _roll_back(folder: RunFolder, client: LedgerClient, to_round: int | None) -> RolledBack:
     operator = local_operator(client.node.chain_id)
+    client.node.take_up(operator)
     tainted_from = client.tainted_from()
     if not tainted_from:
         raise RollbackError(

@@ -19,21 +19,24 @@ from guard.settlement import Settlement, decode_settlement
 from guard.state import Decision, GateState
 from ledger.blobs import BlobKind, BlobStore
 from ledger.client import LedgerClient, Stage
-from ledger.deployment import NO_ADDRESS, Deployer, Journal, RunFacts
+from ledger.deployment import NO_ADDRESS, Deployer, Journal, RunFacts, ledger_created_after
+from ledger.errors import LedgerError
 from ledger.history import RoundHistory, read_rounds
 from ledger.node import Node
 from ledger.parties import local_operator, local_parties
+from ledger.request_book import request_book
 from ledger.reverts import RevertedError
 from ledger.update import Model, UpdateView, encode_model, model_root, shape_digest
-from trainer.chain_round import Assayed, ChainRound, DisagreementError, NoAnchorError
+from trainer.chain_round import Assayed, ChainRound, DisagreementError, NoAnchorError, StuckRoundError
 from trainer.chain_session import open_node
 from trainer.checkpoint import VOID, Checkpoint, load_latest, load_round, save_checkpoint
 from trainer.config import RunConfig, load_config
-from trainer.errors import CheckpointError, ConfigError, PausedError, TaintedError
+from trainer.errors import CheckpointError, ConfigError, PausedError, TaintedError, TrainerError
 from trainer.fleet import Fleet
 from trainer.folder import RunFolder
 from trainer.merge import Weighted, merge
 from trainer.reporting import PHASES, GuardsReport, Observer, RoundReport
+from trainer.request_desk import RequestDesk
 from trainer.tasks import Metric
 from trainer.worker import FloatArray
 
@@ -73,7 +76,7 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
         if not folder.config.exists():
             folder.write_config(config.to_toml())
         observer.phase(0, "deploying")
-        with open_node(config.chain.rpc_url, folder.chain) as node:
+        with open_node(config.chain.rpc_url, folder.chain, config.chain.policy) as node:
             opened = LedgerRun(config, folder, node, observer)
             # Only now: a wrong --rpc-url must not make an old run point to a chain that it is not on.
             folder.write_config(config.to_toml())
@@ -83,10 +86,13 @@ def run(config: RunConfig, observer: Observer) -> list[RoundReport]:
 def _is_standing(checkpoint: Checkpoint, rounds: list[RoundHistory]) -> bool:
     """Tell whether a checkpoint holds what the ledger says of its round now."""
     if not 0 < checkpoint.round_number <= len(rounds):
-        return True  # another chain's: the caller says so better than this could
+        return False
     history = rounds[checkpoint.round_number - 1]
-    is_void = history.voided is not None
-    return checkpoint.standing in ("", VOID if is_void else hex(history.overturned_in_time))
+    if history.voided is not None:
+        return checkpoint.standing in ("", VOID)
+    if history.verdicts is None or (history.final is None and checkpoint.known_seed != history.verdicts.seed):
+        return False  # a reorganisation has taken the settlement away, or the seed
+    return checkpoint.standing in ("", hex(history.overturned_in_time))
 
 
 class LedgerRun:
@@ -121,26 +127,65 @@ class LedgerRun:
         self._store.put(self._root, initial, BlobKind.MODEL)
         self._client = LedgerClient(node, self._deploy(node))
         self._check_ledger()
+        self._desk = self._request_desk()
         self._gate = GateState.start(config.workers, config.guards)
         self._resume()
 
     def play(self) -> list[RoundReport]:
         """Finish the rounds that are left, and give their reports."""
-        reports = []
-        while self._untold or self._done < self._config.rounds:
-            report = self._untold.pop() if self._untold else self._round(self._done + 1)
+        reports: list[RoundReport] = []
+        is_lost = False
+        while True:
+            try:
+                if is_lost:
+                    self._begin_again()
+                    reports, is_lost = [r for r in reports if r.round_number <= self._done], False
+                if self._untold:
+                    report = self._untold.pop()
+                elif self._done < self._config.rounds:
+                    report = self._round(self._done + 1)
+                elif self._is_lost():
+                    is_lost = True
+                    continue
+                else:
+                    return reports
+            except (LedgerError, TrainerError):
+                # Whatever does not fit, fits once the chain is read again, if it is another one now.
+                if is_lost := self._is_lost():
+                    continue
+                raise
             self._folder.add_metric(report.as_json())
             self._observer.round_done(report)
             reports.append(report)
-        return reports
+
+    def _is_lost(self) -> bool:
+        """Tell whether the chain was reorganised under what was done."""
+        lost = self._client.node.lost_block()
+        if lost is not None:
+            self._observer.note(f"the chain was reorganised: block {lost} is another one, or gone")
+        return lost is not None
+
+    def _begin_again(self) -> None:
+        """Take the run up from chain and checkpoints, as after a crash."""
+        self._fleet = Fleet(self._config)
+        self._theta, self._momentum = self._fleet.theta, np.zeros_like(self._fleet.theta)
+        self._root, self._known_seed = self._current_root(), b""
+        self._done = self._opened_block = 0
+        self._untold = []
+        self._gate = GateState.start(self._config.workers, self._config.guards)
+        self._deploy(self._client.node)  # the guard's stake may be gone, too
+        self._desk = self._request_desk()
+        self._resume()
 
     def _deploy(self, node: Node) -> str:
         journal = Journal(self._folder.deployment, node.chain_id)
         if self._config.chain.deployment:
             journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
         deployer = Deployer(node, self._parties.operator, journal)
+        self._take_up(node, deployer.has_ledger)
         has_challenge = self._config.chain.challenges and not deployer.has_ledger
-        has_votes = self._config.guards > 1 and not deployer.has_ledger
+        has_requests = has_challenge and self._config.chain.data_requests
+        has_votes = self._config.guards > 1 and not deployer.has_ledger and not has_requests
         facts = RunFacts(
             run=self._run_id,
             initial_model=self._root,
@@ -148,9 +193,38 @@ class LedgerRun:
             length=len(self._theta),
             commit_window_s=COMMIT_WINDOW_S,
             challenge=deployer.challenge() if has_challenge else NO_ADDRESS,
-            data_requests=deployer.guard_votes() if has_votes else NO_ADDRESS,
+            data_requests=deployer.data_requests()
+            if has_requests
+            else deployer.guard_votes()
+            if has_votes
+            else NO_ADDRESS,
         )
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
+
+    def _take_up(self, node: Node, has_ledger: bool) -> None:
+        """Get out of the way what a killed process has sent and nobody has mined."""
+        guards = self._parties.guards
+        accounts = [self._parties.operator, *(guard.identity for guard in guards)]
+        if not has_ledger:
+            accounts += [worker.identity for worker in self._parties.workers]
+        # A settlement that hangs may be of a seed that is none any more.
+        hanging = sum(node.take_up(guard.signer, repeats=False) for guard in guards)
+        hanging += sum(node.take_up(account) for account in accounts)
+        if hanging:
+            self._observer.note(f"{hanging} transactions of before were still on their way")
+
+    def _request_desk(self) -> RequestDesk | None:
+        """Bind to the run's data-request contract, if its ledger names one."""
+        if request_book(self._client) is None:
+            return None
+        return RequestDesk(
+            self._client,
+            self._store,
+            self._parties.guard.identity,
+            self._observer,
+            most_segments=self._config.chain.request_segments,
+            first_block=ledger_created_after(self._folder.deployment, self._client.node.chain_id),
+        )
 
     def _check_ledger(self) -> None:
         """Refuse another run's ledger: contracts have the same addresses on every fresh local chain."""
@@ -185,21 +259,25 @@ class LedgerRun:
     def _load(self, rounds: list[RoundHistory]) -> None:
         """Take up the newest checkpoint that holds what the ledger says now.
 
-        One that was written before something of its round was overturned, and whose merge was not recorded,
-        is passed over: the round is merged again from the checkpoint before it.
+        One that was written before something of its round was overturned, or before the chain was
+        reorganised, and whose merge is not recorded, is passed over: the round is taken up again from the
+        checkpoint before it.
         """
         folder, digest = self._folder.checkpoints, self._config.train_digest
-        found = load_latest(folder, digest)
-        checkpoint = found.checkpoint
-        if checkpoint is not None and not _is_standing(checkpoint, rounds):
-            self._observer.note(
-                f"round {checkpoint.round_number} was challenged meanwhile and is merged again"
-            )
-            found = load_latest(folder, digest, before=checkpoint.round_number)
-        for warning in found.warnings:
-            self._observer.note(warning)
-        if found.checkpoint is not None:
-            self._take_over(found.checkpoint)
+        newest, before = None, None
+        while True:
+            found = load_latest(folder, digest, before=before)
+            for warning in found.warnings:
+                self._observer.note(warning)
+            checkpoint = found.checkpoint
+            if checkpoint is None or _is_standing(checkpoint, rounds):
+                break
+            newest, before = newest or checkpoint, checkpoint.round_number
+            self._observer.note(f"round {before} is not as it was any more, and is taken up again")
+        if checkpoint is None and any(history.final or history.voided for history in rounds):
+            checkpoint = newest  # nothing fits: the caller says so better than this could
+        if checkpoint is not None:
+            self._take_over(checkpoint)
 
     def _follow_rollback(self, rounds: list[RoundHistory]) -> bool:
         """If the ledger was rolled back after the checkpoint, take that model up; tell whether it was so.
@@ -295,6 +373,7 @@ class LedgerRun:
             self._config,
             self._observer,
             opened_block=self._opened_block,
+            desk=self._desk,
         )
 
     def _round(self, number: int) -> RoundReport:
@@ -326,9 +405,12 @@ class LedgerRun:
         return self._report(current, metric, assayed.settlement, decision, seed, seconds)
 
     def _assay(self, current: ChainRound, seed: bytes) -> Assayed | None:
-        """Read the round's files; None if too few of several guards have an anchor, and it became void."""
+        """Read the round's files; None if it cannot be settled truthfully, and became void."""
         try:
             return current.assay(seed, self._gate)
+        except StuckRoundError as error:
+            current.give_up(error)
+            return None
         except NoAnchorError as error:
             if self._config.guards == 1:
                 raise  # it is this process's own, and only its store has to be restored
@@ -423,8 +505,10 @@ class LedgerRun:
             known_seed=self._known_seed,
             standing=standing,
         )
-        digest, may_roll_back = self._config.train_digest, self._client.facts.challenge != NO_ADDRESS
-        save_checkpoint(self._folder.checkpoints, checkpoint, digest, for_rollback=may_roll_back)
+        # Challenges, and chains that are reorganised, may both take more than one round away.
+        may_go_back = self._client.facts.challenge != NO_ADDRESS or bool(self._config.chain.rpc_url)
+        digest = self._config.train_digest
+        save_checkpoint(self._folder.checkpoints, checkpoint, digest, for_rollback=may_go_back)
 
     def _finalize(self, current: ChainRound, decision: Decision, overturned: int) -> bool:
         """Record the merge; False if the ledger has changed in between, and it must be made anew."""

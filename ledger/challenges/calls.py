@@ -1,13 +1,18 @@
 """Calldata of contract functions from their committed ABI."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
-from eth_abi.abi import encode
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils import keccak
 
 from ledger import artifacts
 from ledger.errors import InputError
+
+MAX_CALLS = 64
+"""Places in one transaction's data that are looked at for a call."""
 
 
 def encode_call(contract: str, function: str, arguments: Sequence[object]) -> bytes:
@@ -29,6 +34,30 @@ def encode_call(contract: str, function: str, arguments: Sequence[object]) -> by
         return selector + encode(types, list(arguments))
     except Exception as error:
         raise InputError(f"{function} does not encode: {error}") from error
+
+
+def find_calls(contract: str, function: str, calldata: bytes) -> Iterator[tuple[Any, ...]]:
+    """Find calls of a function in a transaction's data: the call itself, or those that a contract passes on.
+
+    Args:
+        contract: Name of a compiled contract.
+        function: Name of a function that is not overloaded.
+        calldata: Of a transaction; hostile.
+
+    Yields:
+        Arguments of what decodes as such a call, at most MAX_CALLS; whether they mean anything is for the
+        caller to check.
+    """
+    selector, types = _signature(contract, function)
+    at = -1
+    for _ in range(MAX_CALLS):
+        at = calldata.find(selector, at + 1)
+        if at < 0:
+            return
+        try:
+            yield decode(types, calldata[at + len(selector) :], strict=False)
+        except (DecodingError, ValueError, OverflowError):
+            continue
 
 
 @cache

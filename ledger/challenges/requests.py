@@ -3,21 +3,30 @@
 docs/spec/challenge.md, "Requests".
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 from eth_abi.abi import encode
 from eth_utils import keccak
 
-from ledger.challenges.calls import encode_call
+from ledger.challenges.calls import encode_call, find_calls
 from ledger.challenges.errors import ClaimRefusedError
-from ledger.challenges.faults import UpdateFault, UpdateTree, check_fault
+from ledger.challenges.faults import (
+    FaultKind,
+    UpdateFault,
+    UpdateTree,
+    check_fault,
+    is_empty_behind,
+    is_header_sound,
+)
 from ledger.challenges.opening import ChallengeFacts, CommitmentOpening, Opening
 from ledger.challenges.paths import ANSWER_LEVELS, TraceTree, climb, is_in_trace
 from ledger.merkle import leaf_digest, node_digest, tree_depth
 from ledger.update import HEADER_BYTES, SEGMENT_VALUES, bind_root, segment_count
 
 CONTRACT = "DataRequests"
+FORBIDDEN_BYTE = 0x80
 
 
 class RequestKind(IntEnum):
@@ -114,6 +123,34 @@ class SegmentAnswer:
     def build(cls, key: RequestKey, update: UpdateTree) -> "SegmentAnswer":
         """Build it from an update with this segment kept."""
         return cls(key, update.header, update.segment(key.position), update.tree.path(key.position))
+
+    @classmethod
+    def find(cls, key: RequestKey, calldata: bytes) -> Iterator["SegmentAnswer"]:
+        """Find answers to a request in the data of the transaction that answered it; to be checked."""
+        for asked, header, segment, siblings in find_calls(CONTRACT, "answerSegment", calldata):
+            if (asked[0].lower(), *asked[1:]) == (key.ledger.lower(), *key.abi()[1:]):
+                yield cls(key, bytes(header), bytes(segment), tuple(map(bytes, siblings)))
+
+    def fault(self, facts: ChallengeFacts) -> UpdateFault | None:
+        """Give what the header or this segment shows to be wrong with the update; None if nothing."""
+        key, last = self.key, segment_count(facts.length) - 1
+        leaf = leaf_digest(self.segment)
+        if not is_header_sound(facts, key.round, key.index, self.header):
+            payload_root = climb(leaf, key.position, self.siblings)
+            return UpdateFault(FaultKind.HEADER, self.header, payload_root=payload_root)
+        if FORBIDDEN_BYTE in self.segment:
+            return UpdateFault(
+                FaultKind.VALUE,
+                self.header,
+                segment_index=key.position,
+                segment=self.segment,
+                siblings=self.siblings,
+            )
+        if key.position == last and any(self.segment[facts.length - SEGMENT_VALUES * last :]):
+            return UpdateFault(FaultKind.PADDING, self.header, segment=self.segment, siblings=self.siblings)
+        if key.position == last and not is_empty_behind(last, self.siblings):
+            return UpdateFault(FaultKind.SIZE, self.header, segment=leaf, siblings=self.siblings)
+        return None
 
     def calldata(self) -> bytes:
         """Give the transaction's data."""

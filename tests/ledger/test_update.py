@@ -83,6 +83,7 @@ def test_update_golden(case: Case) -> None:
 def test_malformed_golden(case: Case) -> None:
     header = header_of(case["expected"])
     data = bytearray(encode_update(header, np.array(expand(case["values"]), dtype=np.int8))[: case["size"]])
+    data += bytes(case["size"] - len(data))
     for patch in case["patches"]:
         data[patch["offset"] : patch["offset"] + len(raw(patch["bytes"]))] = raw(patch["bytes"])
     assert check_update(data, header.facts) == (MalformedReason(case["rule"]) if case["rule"] else None)

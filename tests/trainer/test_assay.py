@@ -10,6 +10,8 @@ from guard.signs import SeedSigns
 from guard.sketch import Engine
 from guard.spec import sketch as sketch_spec
 from guard.spec import update as update_spec
+from ledger.challenges import ChallengeFacts, FaultKind, check_fault, find_fault
+from ledger.contribution import Domain
 from ledger.update import HEADER_BYTES, MalformedReason, UpdateFacts, UpdateHeader, encode_update, update_root
 from tests.vectors.generate import expand
 from tests.vectors.load import Case, name_of, raw, section
@@ -59,6 +61,7 @@ def test_assay_golden_malformed(case: Case) -> None:
         encode_update(facts.header(fields["exponent"]), np.array(expand(case["values"]), np.int8))
     )
     del data[case["size"] :]
+    data += bytes(case["size"] - len(data))
     for patch in case["patches"]:
         data[patch["offset"] : patch["offset"] + len(raw(patch["bytes"]))] = raw(patch["bytes"])
     result = assay(data, facts, SEED, committed_root=raw(case["root"]))
@@ -77,9 +80,30 @@ def test_assay_of_other_bytes_is_unavailable() -> None:
     assert result.evidence.reading is None
 
 
-@pytest.mark.parametrize("data", [b"", bytes(96), bytes(8287), update() + bytes(8192), update()[:-1]])
+@pytest.mark.parametrize("data", [b"", bytes(96), bytes(8287), update()[:-1], update() + bytes(8 * 8192)])
 def test_assay_of_bytes_without_root_or_too_long_is_unavailable(data: bytes) -> None:
     assert assay(data, FACTS, SEED) == Assay(None, Status.UNAVAILABLE)
+
+
+def test_assay_of_a_longer_file_is_malformed_while_its_tree_has_the_depth() -> None:
+    # 9 segments make a tree of depth 4, which holds 16.
+    assert FACTS.readable_bytes == HEADER_BYTES + 16 * 8192
+    for more in (1, 7):
+        data = update() + bytes(8192 * more)
+        found = assay(data, FACTS, SEED, committed_root=update_root(data))
+        assert (found.status, found.reason) == (Status.MALFORMED, MalformedReason.FORMAT)
+        facts = ChallengeFacts(
+            domain=Domain(1, "0x" + "11" * 20),
+            run=FACTS.run,
+            spec_digest=bytes(32),
+            shape_digest=FACTS.shape_digest,
+            length=FACTS.length,
+            identities=("0x" + FACTS.worker.hex(),),
+        )
+        fault = find_fault(data, facts, FACTS.round, 0)
+        assert fault is not None
+        assert fault.kind == FaultKind.SIZE
+        check_fault(fault, facts, FACTS.round, 0, update_root(data))
 
 
 @given(st.data())

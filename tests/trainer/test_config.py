@@ -179,3 +179,19 @@ def test_load_config_reads_a_file_and_wraps_what_goes_wrong(tmp_path: Path) -> N
     path.write_text("workers = = 3")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    "chain", [{"max_fee_gwei": 0}, {"max_fee_gwei": -3}, {"confirmations": -2}, {"confirmations": 65}]
+)
+def test_ways_to_send_that_cannot_be_meant(chain: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        resolve_config({"chain": chain})
+
+
+def test_ways_to_send_are_no_part_of_the_training_and_survive_the_file() -> None:
+    config = resolve_config({"chain": {"max_fee_gwei": 7, "confirmations": 3}})
+    assert (config.chain.policy.max_fee_wei, config.chain.policy.confirmations) == (7 * 10**9, 3)
+    assert parse_config(config.to_toml()) == config
+    assert config.train_digest == RunConfig().train_digest
+    assert RunConfig().chain.policy.confirmations is None

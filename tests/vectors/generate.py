@@ -162,7 +162,24 @@ def malformed() -> list[Json]:
     ]
     out = []
     sound = update.encode_update(header, expand(recipe))
-    for name, new_size, patches in cases:
+    # Three segments make a tree of depth 2, which holds a fourth.
+    longer = header_of(3 * 8192 - 5)
+    more = drawn("malformed, longer", 3 * 8192 - 5)
+    larger = update.HEADER_BYTES + 4 * 8192
+    every = [(header, recipe, sound, *case) for case in cases]
+    content = update.encode_update(longer, expand(more))
+    every += [
+        (longer, more, content, "a segment too many in a tree of the same depth", larger, {}),
+        (
+            longer,
+            more,
+            content,
+            "a segment too many, and its own length",
+            larger,
+            {72: (4 * 8192).to_bytes(8, "little")},
+        ),
+    ]
+    for header, recipe, sound, name, new_size, patches in every:
         data = bytearray(sound[:new_size].ljust(new_size, b"\0"))
         for at, patch in patches.items():
             data[at : at + len(patch)] = patch

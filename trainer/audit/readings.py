@@ -207,7 +207,7 @@ class BytesAgain:
 
     def _deliver(self, round_: int, index: int, root: bytes, signs: SeedSigns, *, is_kept: bool) -> Delivered:
         facts = self._facts.update_facts(round_, index)
-        data, complaint = fetch_committed(self._store, root, facts.size_bytes)
+        data, complaint = fetch_committed(self._store, root, facts.readable_bytes)
         if data is None:
             return Delivered(Assay(None, Status.UNAVAILABLE), None, complaint)
         found = assay(data, facts, signs, committed_root=root, engine=self._engine, with_trace=True)

@@ -137,9 +137,18 @@ class _Whole:
             self._findings = _gone_on(about_run, position)
             stream = self._stream(position)
             report, position = self._once(stream, position, on_round)
+            if not self._is_one_chain(stream):
+                position = self._resume()
+                self._resumed_after = 0 if position is None else position.round
+                continue
             # A chain that went on while its state was compared: look at its end again.
             if self._node.block_number() == stream.block or not self._has_more(stream.block + 1):
                 return report
+        if not self._is_one_chain(stream):
+            raise NodeAnswerError(
+                "the chain was reorganised again and again while it was audited",
+                hint="audit again when it has settled",
+            )
         return report
 
     def _once(
@@ -189,13 +198,14 @@ class _Whole:
                 opened = opened_before + stream.opened_count
                 position = self._position(before, end.block, carried, opened)
                 stride = _REPLAYED_STRIDE if self._options.replay else 1
-                if self._cursor is not None and before - saved >= stride:
+                if self._cursor is not None and before - saved >= stride and self._is_one_chain(stream):
                     self._cursor.save(position)
                     saved = before
             on_round(before)
             last = history
             history = next(rounds, None)
-        if self._cursor is not None and position is not None and position.round > saved:
+        has_new = position is not None and position.round > saved
+        if self._cursor is not None and position is not None and has_new and self._is_one_chain(stream):
             self._cursor.save(position)
         self._tell(None)
         self._check_opened(opened_before, stream)
@@ -243,6 +253,11 @@ class _Whole:
             return -1, ""
         found = self._hash_at(number)
         return number, "" if found is None else "0x" + found.hex()
+
+    def _is_one_chain(self, stream: RoundStream) -> bool:
+        """Tell whether all that was read is of the chain that is there now."""
+        number, expected = stream.head
+        return number < 0 or self._hash_at(number) == expected
 
     def _stream(self, position: Position | None) -> RoundStream:
         first = self._options.first_block if position is None else position.block

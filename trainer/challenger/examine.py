@@ -29,7 +29,7 @@ from ledger.client import LedgerClient
 from ledger.deployment import NO_ADDRESS
 from ledger.errors import LedgerError
 from ledger.merkle import digest_tree_root, tree_depth
-from ledger.update import HEADER_BYTES, SEGMENT_VALUES, segment_count, update_root
+from ledger.update import HEADER_BYTES, segment_count, update_root
 from trainer.assay import Assay, assay
 from trainer.challenger.rounds import SettledRound, challenge_facts
 from trainer.delivery import fetch_committed
@@ -378,12 +378,11 @@ class Examiner:
         return b"".join(own.get(index, NO_TRACE) for index in range(self._members))
 
     def _deliver(self, round_: SettledRound, index: int, signs: SeedSigns) -> _Delivered:
-        """Fetch the committed bytes and assay them; as many as a tree of the update's depth can hold."""
+        """Fetch the committed bytes and assay them."""
         facts = self._client.facts.update_facts(round_.number, index)
         root = round_.roots[index]
-        most = HEADER_BYTES + SEGMENT_VALUES * (1 << tree_depth(self._segments))
         nothing = Assay(None, Status.UNAVAILABLE)
-        data, complaint = fetch_committed(self._store, root, most)
+        data, complaint = fetch_committed(self._store, root, facts.readable_bytes)
         if data is None:
             return _Delivered(nothing, complaint=complaint)
         found = assay(data, facts, signs, committed_root=root, with_trace=True)

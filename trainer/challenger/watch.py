@@ -220,6 +220,7 @@ class Challenger:
             EnvironmentFault: The node failed before any round could be looked at.
             JournalError: The journal cannot be written.
         """
+        self._take_up()
         report, faults = PassReport(), 0
         for round_ in self._todo():
             if on_round is not None:
@@ -255,6 +256,7 @@ class Challenger:
             EnvironmentFault: The node or the store failed.
             ChallengerError: The round is not settled, or the member did not commit to it.
         """
+        self._take_up()
         round_ = next(
             (settled for history, settled in settled_rounds(self._client) if history.round == round_number),
             None,
@@ -266,6 +268,11 @@ class Challenger:
             )
         found = next(self._examiner.examine(round_, only=index), None)
         return None if found is None else self._act(round_, found)
+
+    def _take_up(self) -> None:
+        """Before the chain is read: what a killed process has sent must be on it, or out of the way."""
+        if self._account is not None:
+            self._client.node.take_up(self._account)
 
     def _todo(self) -> list[SettledRound]:
         """Give the rounds to look at; those that cannot be challenged any more are done."""

@@ -137,13 +137,14 @@ def find_binary(name: str) -> Path:
 
 
 @contextmanager
-def running_anvil() -> Iterator[str]:
+def running_anvil(*options: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
         *(str(find_binary("anvil")), "--port", str(port), "--silent"),
         *("--chain-id", "31337", "--mnemonic", MNEMONIC, "--hardfork", "prague", "--accounts", "10"),
+        *options,
     ]
     with subprocess.Popen(command) as process:
         try:

@@ -1,0 +1,360 @@
+"""Transactions that hang: the fee is raised, whichever version is mined counts, nothing is sent twice."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
+from ledger.errors import InputError
+from ledger.fees import GWEI, Fee, SendPolicy
+from ledger.node import Node, NodeUnavailableError, WithdrawnError
+from ledger.parties import local_parties
+from tests.ledger.chain.conftest import running_anvil
+from tests.ledger.pool import Clock, Mempool
+
+PAYER: LocalAccount = local_parties(1).operator
+PAYEE = "0x" + "77" * 20
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mempool]:
+    """A chain with a mempool; a block comes every 12 s of a clock that costs no time."""
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        made = Mempool(EmbeddedProvider(RpcDispatcher(chain)))
+        monkeypatch.setattr("ledger.node.time", Clock(made.mine))
+        yield made
+
+
+def node_of(pool: Mempool, **policy: Any) -> Node:
+    return Node(pool, policy=SendPolicy(**policy))
+
+
+def after_broadcast(pool: Mempool, do: Any) -> None:
+    """Do something once, when the next transaction is in the mempool."""
+    take = pool._take
+
+    def take_and_do(raw: bytes) -> Any:
+        pool._take = take  # type: ignore[method-assign]
+        response = take(raw)
+        do()
+        return response
+
+    pool._take = take_and_do  # type: ignore[method-assign]
+
+
+def hang(pool: Mempool) -> None:
+    """Let a process be killed that has just sent 7 wei, and the base fee rise."""
+
+    def die() -> None:
+        pool.base_fee_wei = 100 * GWEI
+        raise Killed
+
+    after_broadcast(pool, die)
+    with pytest.raises(Killed):
+        node_of(pool).transfer(PAYER, PAYEE, 7)
+
+
+# Fees
+
+
+def test_a_raised_fee_is_an_eighth_more_in_both_fields_and_pays_for_the_next_blocks() -> None:
+    fee = Fee.first(10 * GWEI, 500 * GWEI)
+    assert fee == Fee(21 * GWEI, GWEI)
+    raised = fee.raised(10 * GWEI, 500 * GWEI)
+    assert raised == Fee(21 * GWEI * 9 // 8, GWEI * 9 // 8)
+    assert Fee(9, 1).raised(0, 10**12) == Fee(11, 2)  # rounded up
+    assert fee.raised(100 * GWEI, 500 * GWEI) == Fee(200 * GWEI + GWEI * 9 // 8, GWEI * 9 // 8)
+
+
+def test_the_cap_is_never_passed() -> None:
+    assert Fee.first(10**12, 50 * GWEI) == Fee(50 * GWEI, GWEI)
+    assert Fee.first(0, 5) == Fee(5, 5)
+    assert Fee(40 * GWEI, GWEI).raised(100 * GWEI, 46 * GWEI) == Fee(46 * GWEI, GWEI * 9 // 8)
+    assert Fee(40 * GWEI, GWEI).raised(0, 45 * GWEI) == Fee(45 * GWEI, GWEI * 9 // 8)
+    assert Fee(40 * GWEI, GWEI).raised(0, 45 * GWEI - 1) is None
+
+
+@pytest.mark.parametrize("values", [{"max_fee_wei": 0}, {"confirmations": -1}, {"confirmations": 65}])
+def test_a_policy_that_cannot_be_meant(values: dict[str, int]) -> None:
+    with pytest.raises(InputError):
+        SendPolicy(**values)
+
+
+# Waiting and replacing
+
+
+def test_what_is_mined_in_time_is_sent_once(pool: Mempool) -> None:
+    sent = node_of(pool).transfer(PAYER, PAYEE, 7)
+    assert [one["hash"] for one in pool.taken] == [sent.hash]
+
+
+def test_a_fee_that_has_become_too_low_is_raised_until_it_is_mined(pool: Mempool) -> None:
+    def rise() -> None:
+        pool.base_fee_wei *= 40
+
+    after_broadcast(pool, rise)
+    node = node_of(pool)
+    sent = node.transfer(PAYER, PAYEE, 7)
+    first, second = pool.taken
+    assert (first["nonce"], second["nonce"]) == (0, 0)
+    assert second["hash"] == sent.hash
+    for name in ("maxFeePerGas", "maxPriorityFeePerGas"):
+        assert 8 * second[name] >= 9 * first[name]
+    assert second["maxFeePerGas"] >= pool.base_fee_wei
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+
+
+def test_whichever_version_is_mined_counts(pool: Mempool) -> None:
+    pool.is_oldest_mined = True
+    take = pool._take
+
+    def take_and_move(raw: bytes) -> Any:
+        # The base fee rises, and falls again when there are three versions of which a miner knows the first.
+        response = take(raw)
+        pool.base_fee_wei = GWEI if len(pool.taken) == 3 else 40 * GWEI * len(pool.taken)
+        return response
+
+    pool._take = take_and_move  # type: ignore[method-assign]
+    node = node_of(pool)
+    sent = node.transfer(PAYER, PAYEE, 7)
+    assert len(pool.taken) == 3
+    assert sent.hash == pool.taken[0]["hash"]
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+
+
+def test_a_chain_that_stands_still_is_no_reason_to_pay_more(
+    pool: Mempool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(lambda: None)
+    monkeypatch.setattr("ledger.node.time", clock)
+    with pytest.raises(NodeUnavailableError, match="not mined within 3"):
+        node_of(pool).transfer(PAYER, PAYEE, 7)
+    assert len(pool.taken) == 1
+    assert 9 * 36 <= clock.now_s < 10 * 36
+
+
+def test_the_cap_ends_it_with_a_clear_error_and_nothing_is_sent_twice(pool: Mempool) -> None:
+    def rise() -> None:
+        pool.base_fee_wei = 1000 * GWEI
+
+    after_broadcast(pool, rise)
+    node = node_of(pool, max_fee_wei=50 * GWEI)
+    with pytest.raises(NodeUnavailableError, match="the base fee is 1000, the cap 50") as caught:
+        node.transfer(PAYER, PAYEE, 7)
+    assert "--max-fee-gwei" in caught.value.hint
+    assert max(one["maxFeePerGas"] for one in pool.taken) <= 50 * GWEI
+    assert {one["nonce"] for one in pool.taken} == {0}
+    pool.base_fee_wei = 20 * GWEI
+    assert node_of(pool).take_up(PAYER) == 1
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+    assert node_of(pool).take_up(PAYER) == 0
+
+
+def test_another_transaction_in_its_place_has_it_sent_again_once(pool: Mempool) -> None:
+    other = node_of(pool)
+
+    def overtake() -> None:
+        pool.versions.clear()  # only the other one gets to who makes the block
+        raw = PAYER.sign_transaction({**other._nothing(PAYER, 0), "maxFeePerGas": 90 * GWEI}).raw_transaction
+        pool._take(bytes(raw))
+        pool.mine()
+
+    after_broadcast(pool, overtake)
+    sent = node_of(pool).transfer(PAYER, PAYEE, 7)
+    assert [one["nonce"] for one in pool.taken] == [0, 0, 1]
+    assert sent.hash == pool.taken[2]["hash"]
+    assert (other.balance_wei(PAYEE), other.nonce(PAYER.address)) == (7, 2)
+
+
+# After a restart
+
+
+def test_what_a_killed_process_has_sent_is_replaced_with_the_same_content(pool: Mempool) -> None:
+    hang(pool)
+    node = node_of(pool)
+    assert node.take_up(PAYER) == 1
+    first, second = pool.taken
+    assert {name: first[name] for name in ("nonce", "to", "value", "input", "gas")} == {
+        name: second[name] for name in ("nonce", "to", "value", "input", "gas")
+    }
+    assert second["maxFeePerGas"] > pool.base_fee_wei > first["maxFeePerGas"]
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+
+
+def test_what_the_node_does_not_show_gives_way_to_nothing(pool: Mempool) -> None:
+    hang(pool)
+    pool.is_shown = False
+    node = node_of(pool)
+    assert node.take_up(PAYER) == 1
+    last = pool.taken[-1]
+    assert (last["to"], last["value"], last["input"]) == (PAYER.address.lower(), 0, "0x")
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (0, 1)
+    node.transfer(PAYER, PAYEE, 7)
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 2)
+
+
+def test_what_was_only_slow_is_left_alone(pool: Mempool) -> None:
+    hang(pool)
+    pool.base_fee_wei = GWEI
+    node = node_of(pool)
+    assert node.take_up(PAYER) == 1
+    assert len(pool.taken) == 1
+    assert node.balance_wei(PAYEE) == 7
+
+
+@pytest.mark.parametrize("field", ["to", "value", "input", "gas"])
+def test_a_node_gets_nothing_signed_that_was_not_ours(pool: Mempool, field: str) -> None:
+    hang(pool)
+    content = pool._content
+    lies = {"to": "0x" + "99" * 20, "value": hex(10**18), "input": "0x1234", "gas": hex(10**6)}
+
+    def forged(address: str) -> dict[str, Any]:
+        return {nonce: {**shown, field: lies[field]} for nonce, shown in content(address).items()}
+
+    pool._content = forged  # type: ignore[method-assign]
+    node = node_of(pool)
+    node.take_up(PAYER)
+    last = pool.taken[-1]
+    assert (last["to"], last["value"], last["input"]) == (PAYER.address.lower(), 0, "0x")
+    assert node.balance_wei("0x" + "99" * 20) == 0
+
+
+@pytest.mark.parametrize(
+    "content", [None, [], {"pending": 7}, {"pending": {"0": None}}, {"pending": {"0": {}}}]
+)
+def test_nonsense_in_a_mempool_is_passed_over(pool: Mempool, content: Any) -> None:
+    hang(pool)
+    make_request = pool.make_request
+
+    def nonsense(method: Any, params: Any) -> Any:
+        if method == "txpool_contentFrom":
+            return {"jsonrpc": "2.0", "id": 1, "result": content}
+        return make_request(method, params)
+
+    pool.make_request = nonsense  # type: ignore[method-assign]
+    assert node_of(pool).take_up(PAYER) == 1
+    assert node_of(pool).nonce(PAYER.address) == 1
+
+
+def test_what_may_be_false_by_now_gives_way_to_nothing_at_once(pool: Mempool) -> None:
+    hang(pool)
+    pool.base_fee_wei = GWEI  # it would be mined with the next block
+    node = node_of(pool)
+    assert node.take_up(PAYER, repeats=False) == 1
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (0, 1)
+
+
+def test_what_is_not_wanted_any_more_is_withdrawn_and_not_sent_again(pool: Mempool) -> None:
+    def rise() -> None:
+        pool.base_fee_wei = 40 * GWEI
+
+    after_broadcast(pool, rise)
+    node, asked = node_of(pool), []
+
+    def is_wanted() -> bool:
+        asked.append(1)
+        return False
+
+    with pytest.raises(WithdrawnError):
+        node.send_data(PAYER, PAYEE, b"\x01", "say something", is_wanted=is_wanted)
+    assert pool.taken[0]["input"] == "0x01"
+    assert {one["input"] for one in pool.taken[1:]} == {"0x"}
+    assert (len(asked), node.nonce(PAYER.address)) == (1, 1)
+
+
+def test_what_was_mined_although_it_was_not_wanted_any_more_is_told(pool: Mempool) -> None:
+    def rise() -> None:
+        pool.base_fee_wei = 40 * GWEI
+
+    def is_wanted() -> bool:
+        pool.is_oldest_mined = True
+        pool.base_fee_wei = GWEI
+        return False
+
+    after_broadcast(pool, rise)
+    node = node_of(pool)
+    sent = node.send_data(PAYER, PAYEE, b"\x01", "say something", is_wanted=is_wanted)
+    assert sent.hash == pool.taken[0]["hash"]
+    assert len(pool.taken) == 2
+
+
+# Confirmations
+
+
+def test_what_is_sent_counts_when_so_many_blocks_are_on_top(pool: Mempool) -> None:
+    node = node_of(pool, confirmations=3)
+    sent = node.transfer(PAYER, PAYEE, 7)
+    assert node.block_number() == sent.block + 3
+    assert node_of(pool).confirmations == 0
+    elsewhere = node_of(pool)
+    elsewhere.chain_id = 1
+    assert elsewhere.confirmations == 2
+
+
+# On anvil
+
+
+def _mined_by(node: Node, number: int) -> None:
+    for _ in range(number):
+        node._local("evm_mine")
+
+
+@pytest.mark.node
+def test_anvil_drops_it_for_a_higher_base_fee_and_takes_the_replacement() -> None:
+    with running_anvil("--no-mining") as url:
+        node = Node.connect(url, policy=SendPolicy(patience_s=0.3))
+        wait = node._receipt_within
+        waits: list[int] = []
+
+        def wait_and_mine(*arguments: Any) -> Any:
+            waits.append(len(arguments[0]))
+            if len(waits) == 1:
+                node._local("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+            node._local("evm_mine")
+            return wait(*arguments)
+
+        node._receipt_within = wait_and_mine  # type: ignore[method-assign,assignment]
+        sent = node.transfer(PAYER, PAYEE, 7)
+        assert waits == [1, 2]
+        assert node.block(sent.block - 1)["baseFeePerGas"] == 100 * GWEI
+        assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+
+
+@pytest.mark.node
+def test_anvil_a_hanging_transaction_is_taken_up_after_a_restart() -> None:
+    with running_anvil("--no-mining") as url:
+        first = Node.connect(url, policy=SendPolicy(patience_s=0.3))
+
+        def die(*_: object) -> None:
+            raise Killed
+
+        first._mined = die  # type: ignore[method-assign,assignment]
+        with pytest.raises(Killed):
+            first.transfer(PAYER, PAYEE, 7)
+        node = Node.connect(url, policy=SendPolicy(patience_s=0.3))
+        found = node._hanging(PAYER, 0)
+        assert found is not None
+        assert (found["value"], found["to"].lower()) == (7, PAYEE)
+        # A block came without it: others paid more.
+        is_used, heads = node._is_used_within, [0]
+
+        def pass_over(*arguments: Any) -> bool:
+            heads[0] += 1
+            if heads[0] == 2:
+                node._local("evm_mine")
+            return is_used(*arguments)
+
+        node._is_used_within = pass_over  # type: ignore[method-assign,assignment]
+        node._is_passed_over = lambda *_: True  # type: ignore[method-assign]
+        assert node.take_up(PAYER) == 1
+        assert heads == [2]
+        block = node.request("eth_getBlockByNumber", "latest", True)
+        [mined] = block["transactions"]
+        assert 8 * int(mined["maxFeePerGas"], 16) >= 9 * found["maxFeePerGas"]
+        assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
