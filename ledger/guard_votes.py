@@ -1,7 +1,7 @@
-"""A GuardVotes contract on a node: what the guards of a run say did not arrive.
+"""A GuardVotes contract on a node: what the guards of a run say did not arrive, or not sound.
 
-docs/spec/ledger.md, "Settle": in a run that names such a contract, "unavailable" stands if a majority of its
-guards has voted so in the sealed round.
+docs/spec/ledger.md, "Settle": in a run that names such a contract, "unavailable" and "malformed" stand if a
+majority of its guards has voted so in the sealed round.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from ledger.node import Node, NodeAnswerError, Sent
 CONTRACT = "GuardVotes"
 
 _GAS = 500_000
-_VOTED = keccak(text="UnavailableVoted(address,uint32,uint256,uint256)")
+_VOTED = keccak(text="UndeliveredVoted(address,uint32,uint256,uint256)")
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One vote: UnavailableVoted.
+    """One vote: UndeliveredVoted.
 
     Attributes:
         round: Round of the updates.
         guard: Number of the guard, from 0.
-        members: Bitmap of the members whose data did not arrive.
+        members: Bitmap of the members of whom no sound bytes arrived.
         transaction: Hash of the transaction, 32 bytes.
         block: Block number.
     """
@@ -101,7 +101,7 @@ class GuardVotes:
         topics = [_VOTED, bytes(12) + to_canonical_address(ledger), round_.to_bytes(32, "big")]
         for log in self.node.logs(self.address, first_block, topics=topics):
             event = decode_log(log, CONTRACT)
-            if event is None or event.name != "UnavailableVoted":
+            if event is None or event.name != "UndeliveredVoted":
                 continue
             arguments = event.arguments
             named = to_checksum_address(arguments["ledger"]), int(arguments["round"])
@@ -114,7 +114,7 @@ class GuardVotes:
         return votes
 
     def vote(self, guard: LocalAccount, ledger: str, round_: int, members: int) -> Sent:
-        """Say that the data of members did not arrive; it cannot be taken back (a guard's signer).
+        """Say that no sound bytes of members arrived; it cannot be taken back (a guard's signer).
 
         Args:
             guard: The guard's hot key.

@@ -270,7 +270,7 @@ class ChainRound:
 
         What was assayed under one seed is false under another. So the seed is looked at again before the
         readings are sent, and before their fee is raised. Several guards vote first on whatever is posted as
-        unavailable.
+        unavailable or malformed.
 
         Raises:
             DisagreementError: They differ, or the round has another seed now.
@@ -481,8 +481,9 @@ class ChainRound:
         return vault.stake_of(self._client.address, holder).bonded_wei >= vault.min_stake_wei
 
     def _vote(self, settlement: Settlement) -> None:
-        """Let every guard say on the chain which updates it could not fetch, unless it has said so before."""
-        missing = bitmap([entry.status == Status.UNAVAILABLE for entry in settlement.entries])
+        """Let every guard say on the chain of whom it has no sound bytes, unless it has said so before."""
+        faults = (Status.UNAVAILABLE, Status.MALFORMED)
+        missing = bitmap([entry.status in faults for entry in settlement.entries])
         votes = guard_votes(self._client) if missing else None
         if votes is None:
             return

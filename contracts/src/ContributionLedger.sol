@@ -320,7 +320,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         s.seed = current.isSeedFixed() ? _seed : _drawSeed(current, accumulator);
         s.payloadHash = keccak256(payload);
         s.yardstickBefore = current.yardstick();
-        _requireRequested(round, payload);
+        _requireGranted(round, payload);
 
         // Before the lanes: behind their loop the compiler reads these from memory. Otherwise it puts the immutable numbers,
         // 33 bytes each, wherever the gate uses one, and the code does not fit.
@@ -795,15 +795,13 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         }
     }
 
-    /// @dev Refuses "unavailable" where the run has a data-request contract and it does not say so.
-    function _requireRequested(uint32 round, bytes calldata payload) private view {
+    /// @dev Refuses "unavailable" and "malformed" where the run has a data-request contract and it does not grant them.
+    function _requireGranted(uint32 round, bytes calldata payload) private view {
         if (dataRequests == address(0)) return;
-        uint256 unavailable = Gate.unavailableIn(payload);
-        for (uint256 index = 0; unavailable >> index != 0; ++index) {
-            if ((unavailable >> index) & 1 == 0) continue;
-            // slither-disable-next-line calls-loop
-            if (!IDataRequests(dataRequests).isUnanswered(round, index)) revert ContributionLedgerNotRequested(index);
-        }
+        (uint256 unavailable, uint256 malformed) = Gate.undeliveredIn(payload);
+        if (unavailable | malformed == 0) return;
+        uint256 refused = IDataRequests(dataRequests).ungranted(round, unavailable, malformed);
+        if (refused != 0) revert ContributionLedgerNotGranted(refused);
     }
 
     function _rules() private view returns (Gate.Rules memory) {

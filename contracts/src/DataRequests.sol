@@ -137,8 +137,8 @@ contract DataRequests is IDataRequestBook {
     }
 
     /// @inheritdoc IDataRequests
-    function isUnanswered(uint32 round, uint256 index) external view override returns (bool) {
-        return (unansweredOf[msg.sender][round][RequestKinds.SEGMENT] >> index) & 1 != 0;
+    function ungranted(uint32 round, uint256 unavailable, uint256) external view override returns (uint256 members) {
+        return unavailable & ~unansweredOf[msg.sender][round][RequestKinds.SEGMENT];
     }
 
     /// @inheritdoc IDataRequestBook

@@ -4,12 +4,11 @@ pragma solidity ^0.8.24;
 import {IContributionLedger, LedgerState} from "./interfaces/IContributionLedger.sol";
 import {IDataRequests} from "./interfaces/IDataRequests.sol";
 import {IGuardVotes} from "./interfaces/IGuardVotes.sol";
-import {Bits} from "./libraries/Bits.sol";
 import {Cohort} from "./libraries/Cohort.sol";
-import {CommitteeRules} from "./libraries/CommitteeRules.sol";
+import {Majority} from "./libraries/Majority.sol";
 import {Stage} from "./libraries/RoundState.sol";
 
-/// @title  Votes of a run's guards on whose data did not arrive.
+/// @title  Votes of a run's guards on whose data did not arrive sound.
 /// @notice See {IGuardVotes}.
 contract GuardVotes is IGuardVotes {
     /// @notice There is nothing to wait for after a settlement.
@@ -29,13 +28,23 @@ contract GuardVotes is IGuardVotes {
         uint256 before = castBy[ledger][round][guard];
         if (before & members != 0) revert GuardVotesAlreadyCast(before & members);
         castBy[ledger][round][guard] = before | members;
-        emit UnavailableVoted(ledger, round, guard, members);
+        emit UndeliveredVoted(ledger, round, guard, members);
     }
 
     /// @inheritdoc IDataRequests
-    function isUnanswered(uint32 round, uint256 index) external view override returns (bool) {
+    function ungranted(uint32 round, uint256 unavailable, uint256 malformed)
+        external
+        view
+        override
+        returns (uint256 members)
+    {
         uint256 guards = IContributionLedger(msg.sender).guards();
-        return Bits.count(_votes(msg.sender, round, index, guards)) >= CommitteeRules.quorum(guards);
+        uint256[4] memory planes = Majority.preset(guards);
+        for (uint256 k = 0; k < guards; ++k) {
+            Majority.add(planes, castBy[msg.sender][round][k]);
+        }
+        // There is an odd number of guards, so at least half of them is more than half.
+        return (unavailable | malformed) & ~planes[3];
     }
 
     /// @inheritdoc IGuardVotes

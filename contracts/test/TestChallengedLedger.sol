@@ -95,8 +95,8 @@ contract TestChallengedLedger is EIP712 {
     }
 
     /// @notice Asks the data-request contract, as a ledger does while it settles.
-    function isUnanswered(uint32 round, uint256 index) external view returns (bool) {
-        return IDataRequests(facts.dataRequests).isUnanswered(round, index);
+    function ungranted(uint32 round, uint256 unavailable) external view returns (uint256) {
+        return IDataRequests(facts.dataRequests).ungranted(round, unavailable, 0);
     }
 
     function state() external view returns (LedgerState memory state_) {

@@ -7,13 +7,13 @@ import {IDataRequests} from "../src/interfaces/IDataRequests.sol";
 contract TestDataRequests is IDataRequests {
     uint40 public constant override answerWindowS = 600;
 
-    mapping(address ledger => mapping(uint32 round => mapping(uint256 index => bool))) private _unanswered;
+    mapping(address ledger => mapping(uint32 round => uint256)) private _unanswered;
 
-    function setUnanswered(address ledger, uint32 round, uint256 index, bool unanswered) external {
-        _unanswered[ledger][round][index] = unanswered;
+    function setUnanswered(address ledger, uint32 round, uint256 members) external {
+        _unanswered[ledger][round] = members;
     }
 
-    function isUnanswered(uint32 round, uint256 index) external view returns (bool) {
-        return _unanswered[msg.sender][round][index];
+    function ungranted(uint32 round, uint256 unavailable, uint256) external view returns (uint256 members) {
+        return unavailable & ~_unanswered[msg.sender][round];
     }
 }

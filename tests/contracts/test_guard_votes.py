@@ -51,8 +51,10 @@ class Voting:
         found: int = self.contract.functions.votesOf(self.run.ledger.address, round_, index).call()
         return found
 
-    def posting(self, rng: random.Random, unavailable: int, poster: int = 0) -> Posting:
-        """Give a well-formed posting in which members are unavailable."""
+    def posting(
+        self, rng: random.Random, unavailable: int, poster: int = 0, *, is_malformed: bool = False
+    ) -> Posting:
+        """Give a well-formed posting in which members are unavailable, or malformed instead."""
         run, base = self.run, self.run.posting(rng)
         workers = len(run.members) - run.guards
         assays = tuple(Assay() if unavailable >> i & 1 else a for i, a in enumerate(base.assays))
@@ -63,7 +65,8 @@ class Voting:
             anchor=reading(heard) if run.guards > 1 else base.anchor,
             assays=assays,
             guards=voices,
-            unavailable=unavailable,
+            unavailable=0 if is_malformed else unavailable,
+            malformed=unavailable if is_malformed else 0,
             poster=poster,
         )
         return with_median(run.constants, run.lanes, self.full, changed, run.guards)
@@ -104,7 +107,7 @@ def test_a_minority_condemns_nobody(voting: Voting, rng: random.Random) -> None:
     assert voting.votes(1) == (1 << quorum(guards) - 1) - 1
     for poster in (0, guards - 1):
         posting = voting.posting(rng, unavailable=0b0010, poster=poster)
-        refuse(voting.settle_error(posting), "ContributionLedgerNotRequested", 1)
+        refuse(voting.settle_error(posting), "ContributionLedgerNotGranted", 1 << 1)
 
 
 def test_a_quorum_makes_a_worker_unavailable(voting: Voting, rng: random.Random) -> None:
@@ -112,7 +115,9 @@ def test_a_quorum_makes_a_worker_unavailable(voting: Voting, rng: random.Random)
     for guard in range(quorum(run.guards)):
         voting.vote(run.guards - 1 - guard, 0b0010)
     # Nobody votes for another member by it.
-    refuse(voting.settle_error(voting.posting(rng, unavailable=0b0011)), "ContributionLedgerNotRequested", 0)
+    refuse(
+        voting.settle_error(voting.posting(rng, unavailable=0b0011)), "ContributionLedgerNotGranted", 1 << 0
+    )
     run.settle(1, voting.posting(rng, unavailable=0b0010, poster=run.guards - 1))
     assert run.lane_words() == run.model_lane_words()
     assert run.lanes[1].refused == 1
@@ -124,21 +129,39 @@ def test_a_poster_alone_cannot_drop_an_honest_guard(voting: Voting, rng: random.
         pytest.skip("a single guard has no entry")
     victim = WORKERS + 1
     posting = voting.posting(rng, unavailable=1 << victim)
-    refuse(voting.settle_error(posting), "ContributionLedgerNotRequested", victim)
+    refuse(voting.settle_error(posting), "ContributionLedgerNotGranted", 1 << victim)
     for guard in range(quorum(run.guards) - 1):
         voting.vote(guard if guard == 0 else guard + 1, 1 << victim)
-    refuse(voting.settle_error(posting), "ContributionLedgerNotRequested", victim)
+    refuse(voting.settle_error(posting), "ContributionLedgerNotGranted", 1 << victim)
     voting.vote(run.guards - 1, 1 << victim)
     run.settle(1, posting)
     assert run.lane_words() == run.model_lane_words()
     assert run.lanes[victim].refused == 1
 
 
+def test_malformed_takes_votes_too(voting: Voting, rng: random.Random) -> None:
+    run = voting.run
+    members = 0b0010 if run.guards == 1 else 0b0010 | 1 << WORKERS + 1
+    posting = voting.posting(rng, members, is_malformed=True)
+    refuse(voting.settle_error(posting), "ContributionLedgerNotGranted", members)
+    for guard in range(quorum(run.guards)):
+        voting.vote(guard, 0b0010)
+    # Of a worker most have nothing sound; no other guard falls with it.
+    left = members & ~0b0010
+    if left:
+        refuse(voting.settle_error(posting), "ContributionLedgerNotGranted", left)
+        for guard in range(quorum(run.guards)):
+            voting.vote(guard, left)
+    run.settle(1, posting)
+    assert run.lane_words() == run.model_lane_words()
+    assert run.lanes[1].refused == 1
+
+
 def test_one_vote_for_many_and_more_later(voting: Voting) -> None:
     run = voting.run
     last = run.guards - 1
     receipt = voting.vote(last, 0b1001)
-    [event] = voting.contract.events.UnavailableVoted().process_receipt(receipt, errors=DISCARD)
+    [event] = voting.contract.events.UndeliveredVoted().process_receipt(receipt, errors=DISCARD)
     assert dict(event["args"]) == {
         "ledger": run.ledger.address,
         "round": 1,
@@ -216,7 +239,7 @@ def test_votes_belong_to_one_ledger(voting: Voting, rng: random.Random) -> None:
         voting.vote(guard, 0b0010)
     beside = Voting(other, voting.contract)
     assert (voting.votes(1), beside.votes(1)) == ((1 << run.guards) - 1, 0)
-    refuse(beside.settle_error(beside.posting(rng, 0b0010)), "ContributionLedgerNotRequested", 1)
+    refuse(beside.settle_error(beside.posting(rng, 0b0010)), "ContributionLedgerNotGranted", 1 << 1)
     run.settle(1, voting.posting(rng, 0b0010))
 
 

@@ -363,8 +363,8 @@ def test_unavailable_needs_an_unanswered_request(run: Run, rng: random.Random) -
     posting = with_median(other.constants, other.lanes, 63, Posting(base.anchor, 0, assays, unavailable=1))
     function = other.ledger.functions.settle(1, posting.encode())
     refused = run.chain.error(function, other.guard.signer_key)
-    assert (refused.name, refused.arguments) == ("ContributionLedgerNotRequested", (0,))
-    run.chain.send(requests.functions.setUnanswered(other.ledger.address, 1, 0, True), DEPLOYER)
+    assert (refused.name, refused.arguments) == ("ContributionLedgerNotGranted", (1,))
+    run.chain.send(requests.functions.setUnanswered(other.ledger.address, 1, 1), DEPLOYER)
     other.settle(1, posting)
     assert other.lane_words() == other.model_lane_words()
 

@@ -251,8 +251,9 @@ class RoundAudit:
         return posted
 
     def _check_votes(self, number: int, posted: Settlement) -> None:
-        """Check that a majority of the guards stands behind each "unavailable", where the run has votes."""
-        missing = [i for i, claim in enumerate(claimed(posted)) if claim.status == Status.UNAVAILABLE]
+        """Check that most guards stand behind each "unavailable" and "malformed", where the run has votes."""
+        faults = (Status.UNAVAILABLE, Status.MALFORMED)
+        missing = [i for i, claim in enumerate(claimed(posted)) if claim.status in faults]
         if not missing:
             return  # most rounds: nothing is asked
         votes = None if self._facts.data_requests == NO_ADDRESS else self._votes

@@ -243,8 +243,9 @@ interface IContributionLedger is IERC165 {
     error ContributionLedgerSeedMissed(uint64 lastBlock);
     /// @notice Thrown when the seed was stored already.
     error ContributionLedgerSeedAlreadyFixed(bytes32 seed);
-    /// @notice Thrown when a member is called unavailable without an unanswered request.
-    error ContributionLedgerNotRequested(uint256 index);
+    /// @notice Thrown when members are posted as unavailable or malformed and the run's data-request contract does not grant it.
+    /// @param  members Bitmap of those.
+    error ContributionLedgerNotGranted(uint256 members);
     /// @notice Thrown when a round is finalized before its challenge window is over.
     error ContributionLedgerWindowRunning(uint64 finalizableAt);
     /// @notice Thrown when the model moved although nothing was approved.

@@ -186,10 +186,11 @@ library Gate {
         }
     }
 
-    /// @notice Bitmap of the members whose update did not arrive, as a payload says.
-    function unavailableIn(bytes calldata payload) internal pure returns (uint256 bitmap) {
+    /// @notice Bitmaps of the members whose update did not arrive, or not sound, as a payload says.
+    function undeliveredIn(bytes calldata payload) internal pure returns (uint256 unavailable, uint256 malformed) {
         if (payload.length < HEADER_BYTES) revert GateWrongPayloadLength(payload.length, HEADER_BYTES);
-        bitmap = uint256(bytes32(payload[64:96]));
+        unavailable = uint256(bytes32(payload[64:96]));
+        malformed = uint256(bytes32(payload[96:128]));
     }
 
     /// @notice Number of the guard that posts a payload. Means nothing before the payload's length was checked.
