@@ -110,6 +110,14 @@ def challenge(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where it keeps how far it is.  [default: RUN/challenger.json, or challenger-LEDGER.json]",
 )
+@click.option(
+    "--scan-blocks",
+    type=click.IntRange(min=0),
+    default=256,
+    show_default=True,
+    help="Newest blocks that each look goes through for transactions, also reverted ones, in which a member "
+    "signs a second root; 0: none.",
+)
 @sending_options
 @json_option
 def challenger(
@@ -123,6 +131,7 @@ def challenger(
     dry_run: bool,
     interval_s: float,
     journal: Path | None,
+    scan_blocks: int,
     policy: "SendPolicy | None",
     as_json: bool,
 ) -> int:
@@ -141,7 +150,9 @@ def challenger(
     target = replace(make_target(run, rpc_url, ledger, blobs, reads_files=True), policy=policy)
     password = None if keystore is None or dry_run else read_password(password_file)
     while True:
-        report = _one_pass(target, keystore, password, journal, dry_run=dry_run, is_patient=not once)
+        report = _one_pass(
+            target, keystore, password, journal, scan_blocks, dry_run=dry_run, is_patient=not once
+        )
         if report is not None:
             _print_pass(report, as_json=as_json, once=once)
             if once:
@@ -156,6 +167,7 @@ def _one_pass(
     keystore: Path | None,
     password: str | None,
     journal: Path | None,
+    scan_blocks: int,
     *,
     dry_run: bool,
     is_patient: bool,
@@ -177,7 +189,7 @@ def _one_pass(
             )
             kept = ChallengeJournal(None if dry_run else path, client.node.chain_id, client.address)
             account = None if dry_run else _account(client.node, keystore, None, password)
-            watch = Challenger(client, recorded.store, account, kept)
+            watch = Challenger(client, recorded.store, account, kept, scan_blocks=scan_blocks)
             return watch.run_pass(on_round=lambda number: line.update(f"challenger: round {number}"))
     except EnvironmentFault as error:
         if not is_patient:
