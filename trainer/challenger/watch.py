@@ -136,7 +136,7 @@ class Trouble:
     """A round that could not be looked at; the next pass does it again.
 
     Attributes:
-        round: The round.
+        round: The round; 0 for the search for second signatures.
         error: What went wrong: node, store, or the chain's record.
     """
 
@@ -247,10 +247,13 @@ class Challenger:
         self._take_up()
         report, faults = PassReport(), 0
         todo = self._todo()
-        for outcome in self._look_at_signatures():
-            report.outcomes.append(outcome)
-            if on_outcome is not None:
-                on_outcome(outcome)
+        try:
+            for outcome in self._look_at_signatures():
+                report.outcomes.append(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
+        except (EnvironmentFault, RevertedError) as error:
+            report.troubles.append(Trouble(0, error))  # rounds matter more; the next pass tries again
         for round_ in todo:
             if on_round is not None:
                 on_round(round_.number)
@@ -327,19 +330,20 @@ class Challenger:
 
     def _note_position(self) -> None:
         """Keep how far the rounds are over and done, so that the next pass reads on from there."""
-        position = None
+        last: JudgedRound | None = None
         for judged in self._judged:
-            history = judged.history
-            end = history.final or history.voided
-            if end is None or not self._journal.is_done(history.round):
+            is_over = judged.history.final is not None or judged.history.voided is not None
+            if not is_over or not self._journal.is_done(judged.history.round):
                 break
-            block_hash = self._hash_at(end.block)
-            if block_hash is None:
-                return
-            position = Position(history.round, end.block, block_hash, record_of(history), judged.gate)
+            last = judged
+        end = None if last is None else last.history.final or last.history.voided
+        if last is None or end is None:
+            return
+        block_hash = self._hash_at(end.block)
         # Only of one chain: what was read must still be there.
-        if position is not None and self._hash_at(self._head[0]) == self._head[1]:
-            self._journal.add_position(position)
+        if block_hash is not None and self._hash_at(self._head[0]) == self._head[1]:
+            record = record_of(last.history)
+            self._journal.add_position(Position(last.history.round, end.block, block_hash, record, last.gate))
 
     def _hash_and_number(self) -> tuple[int, bytes | None]:
         number = self._client.node.block_number()
