@@ -111,6 +111,14 @@ def challenge(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where it keeps how far it is.  [default: RUN/challenger.json, or challenger-LEDGER.json]",
 )
+@click.option(
+    "--scan-blocks",
+    type=click.IntRange(min=0),
+    default=256,
+    show_default=True,
+    help="Newest blocks that each look goes through for transactions, also reverted ones, in which a member "
+    "signs a second root; 0: none.",
+)
 @sending_options
 @json_option
 def challenger(
@@ -124,13 +132,14 @@ def challenger(
     dry_run: bool,
     interval_s: float,
     journal: Path | None,
+    scan_blocks: int,
     policy: "SendPolicy | None",
     as_json: bool,
 ) -> int:
     """Watch a run: assay every settled round again, and challenge whatever was posted and is false.
 
     RUN is a run's folder  [default: the latest in runs/, unless --ledger is given]. Rounds that are not final
-    come first. Stop it whenever you like, even with kill -9: it goes on where it was, and challenges nothing
+    come first. Who signs two roots for one round is challenged, too, if both signatures can be seen. Stop it whenever you like, even with kill -9: it goes on where it was, and challenges nothing
     twice. While a run on the embedded chain is working, its chain is busy: then it waits. With --once, exit
     code 3 if something false is left standing.
 
@@ -142,7 +151,9 @@ def challenger(
     target = replace(make_target(run, rpc_url, ledger, blobs, reads_files=True), policy=policy)
     password = None if keystore is None or dry_run else read_password(password_file)
     while True:
-        report = _one_pass(target, keystore, password, journal, dry_run=dry_run, is_patient=not once)
+        report = _one_pass(
+            target, keystore, password, journal, scan_blocks, dry_run=dry_run, is_patient=not once
+        )
         if report is not None:
             _print_pass(report, as_json=as_json, once=once)
             if once:
@@ -157,6 +168,7 @@ def _one_pass(
     keystore: Path | None,
     password: str | None,
     journal: Path | None,
+    scan_blocks: int,
     *,
     dry_run: bool,
     is_patient: bool,
@@ -178,7 +190,7 @@ def _one_pass(
             )
             kept = ChallengeJournal(None if dry_run else path, client.node.chain_id, client.address)
             account = None if dry_run else _account(client.node, keystore, None, password)
-            watch = Challenger(client, recorded.store, account, kept)
+            watch = Challenger(client, recorded.store, account, kept, scan_blocks=scan_blocks)
             return watch.run_pass(on_round=lambda number: line.update(f"challenger: round {number}"))
     except EnvironmentFault as error:
         if not is_patient:

@@ -139,11 +139,6 @@ class LedgerFacts:
         return len(self.members) - self.guards
 
     @property
-    def guard_index(self) -> int:
-        """Cohort index of guard number 0; of the guard, where there is one."""
-        return self.workers
-
-    @property
     def guard_indices(self) -> range:
         """Cohort indices of the guards, by their numbers."""
         return range(self.workers, len(self.members))

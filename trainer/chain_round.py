@@ -330,8 +330,7 @@ class ChainRound:
         if verdicts is not None and verdicts.payload != payload:
             raise DisagreementError(
                 f"round {self.number}: what was posted does not follow from the committed files and the seed",
-                hint="has a reorganisation moved the settlement under another seed? Then "
-                "`hallmark challenge` takes its words back",
+                hint="has a reorganisation moved it under another seed? `hallmark challenge` takes it back",
             )
 
     def _has_assayed_seed(self) -> bool:

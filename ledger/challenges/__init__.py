@@ -17,6 +17,7 @@ from ledger.challenges.claims import (
     WithheldClaim,
     expand_signature,
     read_state,
+    signer_of,
 )
 from ledger.challenges.errors import ClaimRefusedError
 from ledger.challenges.faults import FaultKind, UpdateFault, UpdateTree, check_fault, find_fault
@@ -80,5 +81,6 @@ __all__ = [
     "open_settlement",
     "read_posted",
     "read_state",
+    "signer_of",
     "trace_leaf",
 ]

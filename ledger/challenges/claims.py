@@ -425,7 +425,7 @@ class TwoRootsClaim:
                 tokens=signed.tokens,
                 deadline=signed.deadline,
             )
-            if _signer_of(contribution.digest(facts.domain), signed.signature) != signer:
+            if signer_of(contribution.digest(facts.domain), signed.signature) != signer:
                 raise ClaimRefusedError("ChallengeWrongSigner", f"a contribution is not signed by {signer}")
 
 
@@ -521,7 +521,8 @@ def expand_signature(compact: bytes) -> bytes:
     return compact[:32] + s.to_bytes(32, "big") + bytes([27 + (parity_and_s >> 255)])
 
 
-def _signer_of(digest: bytes, signature: bytes) -> str | None:
+def signer_of(digest: bytes, signature: bytes) -> str | None:
+    """Give the account, checksummed, whose key has made a signature of 65 bytes; None if it is none."""
     if len(signature) != 65 or signature[64] not in (27, 28) or signature[32] >= 0x80:
         return None
     parity_and_s = (signature[64] - 27) << 255 | int.from_bytes(signature[32:64], "big")

@@ -6,19 +6,19 @@ Never use one that came with a run.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from guard.errors import GuardError
 from guard.state import GateState
-from guard.weights import CoalitionHistory
 from ledger.errors import LedgerError
 from ledger.update import Model, decode_model, encode_model, model_root
 from trainer.audit.report import Findings
 from trainer.errors import InputError
 from trainer.folder import write_atomic, write_atomic_bytes
+from trainer.gate_json import gate_as_json, gate_from_json
 from trainer.strict_json import loads
 
 FORMAT = "hallmark.audit-cursor.v1"
@@ -75,7 +75,7 @@ class Position:
             "block_hash": self.block_hash.hex(),
             "root": self.root.hex(),
             "record": self.record.hex(),
-            "gate": None if self.gate is None else _gate_as_json(self.gate),
+            "gate": None if self.gate is None else gate_as_json(self.gate),
             "has_model": self.model is not None,
             "findings": dict(self.findings),
             "opened_count": self.opened_count,
@@ -98,7 +98,7 @@ class Position:
             block_hash=_digest(content["block_hash"]),
             root=_digest(content["root"]),
             record=_digest(content["record"]),
-            gate=None if gate is None else _gate_from_json(gate, workers, guards),
+            gate=None if gate is None else gate_from_json(gate, workers, guards),
             model=model,
             findings=content["findings"],
             opened_count=_number(content["opened_count"]),
@@ -237,24 +237,6 @@ def _read(path: Path, run: CursorRun) -> list[Mapping[str, Any]]:
 
 def _digest_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _gate_as_json(gate: GateState) -> dict[str, object]:
-    return {
-        "yardstick": gate.yardstick,
-        "lanes": [f"{word:064x}" for word in gate.lane_words],
-        "coalition": list(gate.coalition.to_ints()),
-    }
-
-
-def _gate_from_json(content: Mapping[str, Any], workers: int, guards: int) -> GateState:
-    fresh = GateState.start(workers, guards)
-    words: Sequence[str] = content["lanes"]
-    if len(words) != len(fresh.lane_words):
-        raise ValueError(f"{len(words)} lane words instead of {len(fresh.lane_words)}")
-    lanes = tuple(int.from_bytes(_digest(word), "big") for word in words)
-    coalition = CoalitionHistory.from_ints(workers, [int(value) for value in content["coalition"]])
-    return GateState(_number(content["yardstick"]), lanes, coalition)
 
 
 def _digest(text: str) -> bytes:

@@ -19,6 +19,7 @@ from ledger.challenges import (
     SegmentClaim,
     Target,
     TraceTree,
+    TwoRootsClaim,
     UnfoundedClaim,
     UpdateFault,
     UpdateTree,
@@ -37,7 +38,15 @@ from trainer.errors import InputError
 from trainer.settled import claimed
 from trainer.traces import NO_TRACE, expected_root, load_leaves, load_roots
 
-Claim = SegmentClaim | BoundaryClaim | ExponentClaim | MalformedClaim | WithheldClaim | UnfoundedClaim
+Claim = (
+    SegmentClaim
+    | BoundaryClaim
+    | ExponentClaim
+    | MalformedClaim
+    | TwoRootsClaim
+    | WithheldClaim
+    | UnfoundedClaim
+)
 
 
 class Field(StrEnum):
@@ -49,6 +58,7 @@ class Field(StrEnum):
     STATUS = "status"
     TRACE = "trace"
     BYTES = "bytes"
+    SIGNATURE = "signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +333,9 @@ class Examiner:
     ) -> Falsehood:
         """Something that one transaction shows; checked here before it costs anything."""
         try:
-            if isinstance(claim, SegmentClaim):
+            if isinstance(claim, TwoRootsClaim):
+                claim.check(self.facts, self.on_chain(round_), self._client.facts.members[index].signer)
+            elif isinstance(claim, SegmentClaim):
                 claim.check(self.facts, self.on_chain(round_), state_after)
             else:
                 claim.check(self.facts, self.on_chain(round_))

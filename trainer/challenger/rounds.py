@@ -1,6 +1,6 @@
 """Settled rounds as a challenger needs them: what was posted, and how to open each contribution."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from guard.gate import GateParameters
@@ -9,7 +9,7 @@ from guard.state import GateState
 from ledger import digests
 from ledger.challenges import ChallengeFacts, CommitmentOpening, Target, open_settlement
 from ledger.client import LedgerClient, LedgerFacts
-from ledger.history import RoundHistory, Verdicts, read_rounds
+from ledger.history import HistoryError, RoundHistory, RoundStream, Verdicts, read_rounds
 from trainer.challenger.errors import ChallengerError
 from trainer.settled import settled_facts
 
@@ -71,6 +71,40 @@ class SettledRound:
         return Target(self.number, index, opening)
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A challenger after a round that is over: final, or void.
+
+    Attributes:
+        round: The round.
+        block: Block of its last event.
+        block_hash: Hash of that block, 32 bytes.
+        record: What the journal compares rounds by.
+        gate: Yardstick, lanes and coalition evidence after it.
+    """
+
+    round: int
+    block: int
+    block_hash: bytes
+    record: str
+    gate: GateState
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRound:
+    """A round as a challenger reads it.
+
+    Attributes:
+        history: What the chain says about it.
+        settled: What there is to challenge; None for one that is void or not settled.
+        gate: The gate's state after it.
+    """
+
+    history: RoundHistory
+    settled: SettledRound | None
+    gate: GateState
+
+
 def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, SettledRound | None]]:
     """Read all rounds and judge each again from what was posted.
 
@@ -84,19 +118,52 @@ def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, Settled
         ProofError, GuardError: The chain's record does not decode; `audit` names where.
         EnvironmentFault: The node failed.
     """
+    for judged in judged_rounds(client):
+        yield judged.history, judged.settled
+
+
+def judged_rounds(client: LedgerClient, after: Position | None = None) -> Iterator[JudgedRound]:
+    """Read rounds and judge each again from what was posted.
+
+    Args:
+        client: The run's ledger.
+        after: Only those after this position; None for all.
+
+    Raises:
+        ProofError, GuardError: The chain's record does not decode, or an event about the rounds before the
+            position has come.
+        EnvironmentFault: The node failed.
+    """
     parameters = GateParameters(*client.facts.parameters)
     workers, guards = client.facts.workers, client.facts.guards
-    state = GateState.start(workers, guards)
-    for history in read_rounds(client.node, client.address):
+    state = GateState.start(workers, guards) if after is None else after.gate
+    for history in _rounds_after(client, after):
         if history.seal is None or history.verdicts is None or history.voided is not None:
-            yield history, None
+            yield JudgedRound(history, None, state)
             continue
         verdicts = history.verdicts
         posted = decode_settlement(verdicts.payload, history.seal.presence, workers, guards)
         decision = state.decide(parameters, history.round, posted)
         state = decision.without(parameters, history.overturned_in_time).after
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
-        yield history, SettledRound(history, verdicts, posted, covered)
+        yield JudgedRound(history, SettledRound(history, verdicts, posted, covered), state)
+
+
+def _rounds_after(client: LedgerClient, after: Position | None) -> Iterable[RoundHistory]:
+    if after is None:
+        return read_rounds(client.node, client.address)
+
+    def fail(error: HistoryError, _: int) -> None:
+        raise error
+
+    return RoundStream(
+        client.node,
+        client.address,
+        fail,
+        first_block=after.block,
+        last_round=after.round,
+        members=len(client.facts.members),
+    )
 
 
 def challenge_facts(facts: LedgerFacts) -> ChallengeFacts:

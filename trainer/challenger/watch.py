@@ -5,20 +5,31 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from eth_account.signers.local import LocalAccount
+from eth_utils import to_checksum_address
 
+from ledger import artifacts
 from ledger.blobs import BlobStore
-from ledger.challenges import ClaimRefusedError, UnfoundedClaim, WithheldClaim
+from ledger.challenges import (
+    ClaimRefusedError,
+    OnChain,
+    SignedRoot,
+    TwoRootsClaim,
+    UnfoundedClaim,
+    WithheldClaim,
+)
 from ledger.client import LedgerClient, check_code
 from ledger.deployment import NO_ADDRESS
-from ledger.errors import EnvironmentFault, LedgerError
+from ledger.errors import EnvironmentFault, LedgerError, ProofError
 from ledger.history import decode_log
 from ledger.node import Sent
 from ledger.request_book import RequestStatus, request_book
 from ledger.reverts import RevertedError
+from ledger.stakes import VaultClient
 from trainer.challenger.errors import NoChallengesError
-from trainer.challenger.examine import Claim, Examiner, Falsehood
-from trainer.challenger.journal import ChallengeJournal
-from trainer.challenger.rounds import SettledRound, settled_rounds
+from trainer.challenger.examine import Claim, Examiner, Falsehood, Field
+from trainer.challenger.journal import ChallengeJournal, record_of
+from trainer.challenger.rounds import JudgedRound, Position, SettledRound, judged_rounds, settled_rounds
+from trainer.challenger.signatures import seen_in_block, seen_in_round
 
 MAX_ATTEMPTS = 5
 """Passes after which a round whose bytes do not come, or whose claims are refused, is left."""
@@ -26,8 +37,12 @@ MAX_ATTEMPTS = 5
 MAX_FAULTS = 3
 """Failures of node or store, one after the other, that end a pass; the next one goes on."""
 
+SCAN_BLOCKS = 256
+"""Newest blocks that a pass looks through for transactions with second signatures, also reverted ones."""
+
 # More than any claim takes (docs/benchmarks.md); what is left over is not paid.
 _CLAIM_GAS = 3_000_000
+_SCAN_AGAIN = 12
 
 
 class State(StrEnum):
@@ -38,6 +53,8 @@ class State(StrEnum):
     WAITING = "waiting"
     UNPROVEN = "unproven"
     REFUSED = "refused"
+    SLASHED = "slashed"
+    UNSTAKED = "unstaked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +82,8 @@ class Outcome:
     Attributes:
         falsehood: What is false.
         state: OVERTURNED; PLANNED in a dry run; WAITING for the answer to a request; UNPROVEN; REFUSED by the
-            contract or by our own check.
+            contract or by our own check; SLASHED, or UNSTAKED where there is nothing to slash, for two signed
+            roots, which change nothing in the round.
         transaction: Of the challenge, 32 bytes; None unless overturned.
         price: What it cost or would cost; None without a transaction.
         slashed_wei: What the guard that had posted it lost.
@@ -90,7 +108,7 @@ class Outcome:
     @property
     def is_standing(self) -> bool:
         """Whether something that is false, or that nobody can check, still counts."""
-        return self.state != State.OVERTURNED
+        return self.state not in (State.OVERTURNED, State.SLASHED, State.UNSTAKED)
 
     def as_json(self) -> dict[str, object]:
         """Give it for programs; the claim itself is left out."""
@@ -119,7 +137,7 @@ class Trouble:
     """A round that could not be looked at; the next pass does it again.
 
     Attributes:
-        round: The round.
+        round: The round; 0 for the search for second signatures.
         error: What went wrong: node, store, or the chain's record.
     """
 
@@ -171,6 +189,8 @@ class Challenger:
         store: BlobStore,
         account: LocalAccount | None,
         journal: ChallengeJournal | None = None,
+        *,
+        scan_blocks: int = SCAN_BLOCKS,
     ) -> None:
         """Bind to a run.
 
@@ -179,6 +199,7 @@ class Challenger:
             store: Its update and trace files.
             account: Who sends, pays, and gets half of a slashed stake; None for a dry run.
             journal: How far it is; None looks at every round.
+            scan_blocks: Most blocks of a pass in which all transactions are looked at, for second signatures.
 
         Raises:
             NoChallengesError: The ledger names no challenge contract.
@@ -199,6 +220,9 @@ class Challenger:
         self._journal = journal or ChallengeJournal(None, client.node.chain_id, client.address)
         self._book = request_book(client)
         self._examiner = Examiner(client, store, has_requests=self._book is not None)
+        self._scan_blocks = scan_blocks
+        self._head: tuple[int, bytes | None] = (-1, None)
+        self._judged: list[JudgedRound] = []
 
     def run_pass(
         self,
@@ -222,7 +246,15 @@ class Challenger:
         """
         self._take_up()
         report, faults = PassReport(), 0
-        for round_ in self._todo():
+        todo = self._todo()
+        try:
+            for outcome in self._look_at_signatures():
+                report.outcomes.append(outcome)
+                if on_outcome is not None:
+                    on_outcome(outcome)
+        except (EnvironmentFault, RevertedError) as error:
+            report.troubles.append(Trouble(0, error))  # rounds matter more; the next pass tries again
+        for round_ in todo:
             if on_round is not None:
                 on_round(round_.number)
             try:
@@ -239,6 +271,7 @@ class Challenger:
             report.outcomes += outcomes
             if not self._finish(round_, outcomes):
                 report.pending.append(round_.number)
+        self._note_position()
         report.standing = self._journal.standing
         return report
 
@@ -276,13 +309,112 @@ class Challenger:
 
     def _todo(self) -> list[SettledRound]:
         """Give the rounds to look at; those that cannot be challenged any more are done."""
-        pairs = list(settled_rounds(self._client))
-        self._journal.follow({history.round: history for history, _ in pairs})
+        self._head = self._hash_and_number()
+        after = self._journal.newest(self._hash_at, self._client.facts.workers, self._client.facts.guards)
+        try:
+            self._judged = list(judged_rounds(self._client, after))
+        except ProofError:
+            if after is None:
+                raise
+            # An event about rounds that were over: read all of it.
+            self._journal.forget_positions()
+            after = None
+            self._judged = list(judged_rounds(self._client))
+        pairs = [(judged.history, judged.settled) for judged in self._judged]
+        self._journal.follow({history.round: history for history, _ in pairs}, after)
         for history, _ in pairs:
             if history.voided is not None and not self._journal.is_done(history.round):
                 self._journal.add_done(history)
         todo = [r for _, r in pairs if r is not None and not self._journal.is_done(r.number)]
         return sorted(todo, key=lambda one: (one.history.final is not None, one.number))
+
+    def _note_position(self) -> None:
+        """Keep how far the rounds are over and done, so that the next pass reads on from there."""
+        last: JudgedRound | None = None
+        for judged in self._judged:
+            is_over = judged.history.final is not None or judged.history.voided is not None
+            if not is_over or not self._journal.is_done(judged.history.round):
+                break
+            last = judged
+        end = None if last is None else last.history.final or last.history.voided
+        if last is None or end is None:
+            return
+        block_hash = self._hash_at(end.block)
+        # Only of one chain: what was read must still be there.
+        if block_hash is not None and self._hash_at(self._head[0]) == self._head[1]:
+            record = record_of(last.history)
+            self._journal.add_position(Position(last.history.round, end.block, block_hash, record, last.gate))
+
+    def _hash_and_number(self) -> tuple[int, bytes | None]:
+        number = self._client.node.block_number()
+        return number, self._hash_at(number)
+
+    def _hash_at(self, number: int) -> bytes | None:
+        node = self._client.node
+        found = node.block(number).get("hash") if number <= node.block_number() else None
+        return None if found is None else bytes(found)
+
+    # Two signed roots
+
+    def _look_at_signatures(self) -> list[Outcome]:
+        """Remember what members have signed, and challenge whoever has signed two roots."""
+        client, roots = self._client, self._journal.signed
+        for judged in self._judged:
+            roots.add_parent(judged.history.round, judged.history.parent_model)
+            for seen in seen_in_round(client, judged.history):
+                roots.add(seen)
+        head = self._head[0]
+        first = max(0, roots.scanned_block + 1, head - self._scan_blocks + 1)
+        # The newest may be replaced by a reorganisation with the same numbers: they are read again.
+        for number in range(max(0, min(first, head - _SCAN_AGAIN)), head + 1) if self._scan_blocks else ():
+            for seen in seen_in_block(client, number, roots):
+                roots.add(seen)
+        if self._scan_blocks:
+            roots.scanned_block = head
+        outcomes = [self._two_roots(*pair) for pair in roots.pairs()]
+        roots.forget_before(max((judged.history.round for judged in self._judged), default=0))
+        self._journal.keep()
+        return outcomes
+
+    def _two_roots(
+        self, round_: int, index: int, parent: bytes, first: SignedRoot, second: SignedRoot
+    ) -> Outcome:
+        facts, roots = self._client.facts, self._journal.signed
+        member = facts.members[index]
+        claim = TwoRootsClaim(round_, index, parent, first, second)
+        falsehood = Falsehood(
+            round_,
+            index,
+            member.identity,
+            Field.SIGNATURE,
+            "0x" + first.update_root.hex(),
+            "0x" + second.update_root.hex(),
+            claim,
+        )
+        before = self._two_roots_of(round_)
+        if before >> index & 1:
+            roots.set_told(round_, index)
+            return Outcome(falsehood, State.SLASHED, detail="somebody has shown it before")
+        vault = VaultClient(self._client.node, facts.vault)
+        if not vault.stake_of(self._client.address, member.identity).amount_wei:
+            roots.set_told(round_, index)
+            return Outcome(falsehood, State.UNSTAKED, detail="the member has nothing in the vault")
+        try:
+            claim.check(self._examiner.facts, OnChain(b"", two_roots=before), member.signer)
+        except ClaimRefusedError as error:
+            return Outcome(falsehood, State.REFUSED, detail=str(error))
+        outcome = self._show(falsehood, claim)
+        if outcome.state == State.OVERTURNED:
+            roots.set_told(round_, index)
+            return replace(outcome, state=State.SLASHED)
+        return outcome
+
+    def _two_roots_of(self, round_: int) -> int:
+        node, facts = self._client.node, self._client.facts
+        contract = node.web3.eth.contract(
+            address=to_checksum_address(facts.challenge), abi=artifacts.load("Challenge").abi
+        )
+        return int(node.call(contract.functions.twoRootsOf(self._client.address, round_)))
 
     def _look(self, round_: SettledRound, on_outcome: Callable[[Outcome], None] | None) -> list[Outcome]:
         outcomes = []
@@ -320,7 +452,7 @@ class Challenger:
     def _act_on_request(self, round_: SettledRound, falsehood: Falsehood, claim: Claim) -> Outcome:
         """Ask; wait; close; show that nobody answered. The chain says which of these is next."""
         book, key = self._book, falsehood.request
-        if book is None or key is None:
+        if book is None or key is None or isinstance(claim, TwoRootsClaim):
             return Outcome(falsehood, State.UNPROVEN, detail="the run names no data-request contract")
         if book.unanswered_of(key.ledger, key.round)[key.kind] >> key.index & 1:
             return self._show_unanswered(round_, falsehood, claim)
