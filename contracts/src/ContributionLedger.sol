@@ -451,6 +451,8 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             (address guard,) = _memberAt(_workers + k);
             if (holder != guard) continue;
             uint256 others = bondedGuards & ~(1 << k);
+            // At most once: no identity is in a cohort twice.
+            // slither-disable-next-line calls-loop
             uint256 now_ = bonded < IStakeVault(vault).minStakeWei() ? others : others | (1 << k);
             bondedGuards = now_;
             _state = _state.withFlag(RoundStates.UNBONDED, now_ != all);

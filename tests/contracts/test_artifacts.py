@@ -36,7 +36,18 @@ def test_lock_matches_init_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ContributionLedger", "GateSpec", "Reputation", "StakeVault", "WorkerRegistry"]
+    "name",
+    [
+        "Challenge",
+        "Committee",
+        "ContributionLedger",
+        "DataRequests",
+        "GateSpec",
+        "GuardVotes",
+        "Reputation",
+        "StakeVault",
+        "WorkerRegistry",
+    ],
 )
 def test_code_fits_a_contract(name: str) -> None:
     content = json.loads((ARTIFACTS / f"{name}.json").read_text())

@@ -245,8 +245,8 @@ def test_the_lower_median_is_exact(bench: TestChain) -> None:
     for norms in cases:
         guards = 3 if len(norms) < 4 else 5
         voices = [Assay(5, norm2, exponent) for norm2, exponent in norms]
-        order = sorted(range(len(voices)), key=lambda k, voices=voices: (size(voices[k]), k))
-        median = order[(len(voices) - 1) // 2]
+        order = sorted((size(voice), k) for k, voice in enumerate(voices))
+        _, median = order[(len(voices) - 1) // 2]
         members, presence = guards + 1, ((1 << len(voices)) - 1) << 1
         lanes = [0] * -(-members // 4)
         for posted in {*voices, Assay(5, 1, 1), Assay(5, 4, 0), Assay(5, 16, -1)}:
@@ -382,7 +382,7 @@ def test_three_rounds_equal_the_model(run: Run, rng: random.Random, absent: tupl
     for index in range(WORKERS, MEMBERS):
         found = run.reputation.functions.reputationAt(index).call()
         lane = run.lanes[index]
-        assert found[:4] == [lane.ema, lane.llr, lane.accepted, lane.refused]
+        assert list(found[:4]) == [lane.ema, lane.llr, lane.accepted, lane.refused]
         assert lane.accepted + lane.refused == (0 if index in absent else 3)
         assert found[5] is False
 
