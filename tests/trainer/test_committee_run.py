@@ -403,6 +403,7 @@ def test_audit_names_member_values_and_challenge_of_every_lie(
         report = recorded.audit()
         assert_agreement(recorded, report)
         name = recorded.name
+        assert report.guards == tuple(name(index) for index in recorded.facts.guard_indices)
         found = {(d.round, d.field): d for d in report.differences}
         assert {
             (d.round, d.field, d.worker, d.challenge) for d in report.differences if d.field != "verdict"
