@@ -223,6 +223,13 @@ def _print(report: "AuditReport") -> None:
         )
 
 
+def _member(report: "AuditReport", identity: str) -> str:
+    """Name a member: a guard by its number, too."""
+    if identity not in report.guards:
+        return short(identity)
+    return f"guard {report.guards.index(identity)}, {short(identity)}"
+
+
 def _print_differences(report: "AuditReport") -> None:
     table = Table(title=f"{report.difference_count} differences")
     for name in ("round", "worker", "field", "expected", "found", "challenge"):
@@ -230,7 +237,7 @@ def _print_differences(report: "AuditReport") -> None:
     for difference in report.differences[:_SHOWN]:
         table.add_row(
             str(difference.round),
-            short(difference.worker),
+            _member(report, difference.worker),
             escape(difference.field),
             escape(short(str(difference.expected))),
             escape(short(str(difference.found))),

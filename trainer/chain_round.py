@@ -35,7 +35,7 @@ from trainer.settled import draft_settlement, settled_facts
 from trainer.traces import RoundTraces, round_traces
 
 _VOID_REASONS = {
-    digests.VoidReason.NO_ANCHOR: "the guard, or of several guards most, handed in no anchor in time",
+    digests.VoidReason.NO_ANCHOR: "the guard handed in no anchor in time",
     digests.VoidReason.SEED_MISSED: "the chain went on without it, and the block that its seed is made of "
     "is out of the contract's reach",
     digests.VoidReason.SETTLE_OVERDUE: "it was not settled in time",
@@ -162,7 +162,12 @@ class ChainRound:
     def void_reason(self) -> str:
         """Say in one sentence why the contract counts the round as void."""
         voided = self.history().voided
-        return "" if voided is None else _VOID_REASONS[digests.VoidReason(voided.reason)]
+        if voided is None:
+            return ""
+        reason = digests.VoidReason(voided.reason)
+        if reason == digests.VoidReason.NO_ANCHOR and self._client.facts.guards > 1:
+            return "most of its guards handed in no anchor in time"
+        return _VOID_REASONS[reason]
 
     def seed(self) -> bytes:
         """Give the round's seed, waiting for the block after the seal.

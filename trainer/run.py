@@ -390,9 +390,8 @@ class LedgerRun:
             seed = current.seed()
         with self._phase(seconds, number, "guard"):
             assayed = self._assay(current, seed)
-        if assayed is None:
-            return self._void(current, seconds)
-        with self._phase(seconds, number, "guard"):
+            if assayed is None:
+                return self._void(current, seconds)
             decision = self._gate.decide(self._config.gate, number, assayed.settlement)
         with self._phase(seconds, number, "ledger"):
             current.settle(assayed.settlement, decision)

@@ -142,10 +142,11 @@ def test_run_goes_on_without_guard_0_which_is_offline(guarded: Guarded) -> None:
 
 
 def test_round_in_which_most_guards_are_offline_is_void(guarded: Guarded) -> None:
-    recorded, reports, _ = guarded
+    recorded, reports, notes = guarded
     voided = recorded.histories[NO_ANCHOR_ROUND - 1].voided
     assert voided is not None
     assert voided.reason == VoidReason.NO_ANCHOR
+    assert f"round {NO_ANCHOR_ROUND} is void: most of its guards handed in no anchor in time" in notes
     assert reports[NO_ANCHOR_ROUND - 1].model_root == reports[NO_ANCHOR_ROUND - 2].model_root
 
 
@@ -402,6 +403,7 @@ def test_audit_names_member_values_and_challenge_of_every_lie(
         report = recorded.audit()
         assert_agreement(recorded, report)
         name = recorded.name
+        assert report.guards == tuple(name(index) for index in recorded.facts.guard_indices)
         found = {(d.round, d.field): d for d in report.differences}
         assert {
             (d.round, d.field, d.worker, d.challenge) for d in report.differences if d.field != "verdict"

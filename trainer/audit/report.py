@@ -98,6 +98,7 @@ class AuditReport:
         head_hash: Its hash, 0x-prefixed; "" if none was.
         overturned_count: How many of all differences a challenge has shown; they count for nobody any more.
         resumed_after: Round up to which an earlier audit had come; 0 for a whole audit.
+        guards: Identities of the guards, by their numbers; empty if there is no ledger.
     """
 
     ledger: str
@@ -115,6 +116,7 @@ class AuditReport:
     head_hash: str = ""
     resumed_after: int = 0
     overturned_count: int = 0
+    guards: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -152,6 +154,7 @@ class AuditReport:
             "replayed": self.is_replayed,
             "unreplayed_models": self.unreplayed,
             "resumed_after": self.resumed_after,
+            "guards": list(self.guards),
             "head": {"block": self.head_block, "hash": self.head_hash},
         }
 
@@ -278,6 +281,7 @@ class Findings:
         is_replayed: bool = True,
         head: tuple[int, str] = (-1, ""),
         resumed_after: int = 0,
+        guards: tuple[str, ...] = (),
     ) -> AuditReport:
         """Give the report."""
         return AuditReport(
@@ -296,6 +300,7 @@ class Findings:
             head_block=head[0],
             head_hash=head[1],
             resumed_after=resumed_after,
+            guards=guards,
         )
 
 

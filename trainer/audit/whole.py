@@ -216,6 +216,7 @@ class _Whole:
 
     def report(self, model: bytes | None, unfinished: str) -> AuditReport:
         """Give the report as it is now."""
+        facts = self._client.facts
         return self._findings.report(
             ledger=self._client.address,
             chain_id=self._node.chain_id,
@@ -225,6 +226,7 @@ class _Whole:
             is_replayed=self._options.replay,
             head=self._head,
             resumed_after=self._resumed_after,
+            guards=tuple(member.identity for member in facts.members[facts.workers :]),
         )
 
     def _resume(self) -> Position | None:
