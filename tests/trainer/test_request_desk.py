@@ -38,7 +38,7 @@ class Killed(BaseException):
 
 
 class Withheld:
-    """A worker that commits to an update and keeps its bytes to itself.
+    """A member that commits to an update and keeps its bytes to itself.
 
     Attributes:
         data: The bytes; empty before it has committed.
@@ -47,18 +47,21 @@ class Withheld:
     """
 
     def __init__(
-        self, patch: pytest.MonkeyPatch, change: Callable[[bytes], bytes] = lambda data: data
+        self,
+        patch: pytest.MonkeyPatch,
+        change: Callable[[bytes], bytes] = lambda data: data,
+        index: int = WITHHOLDER,
     ) -> None:
         self.data, self.root, self.waits = b"", b"", 0
         stored = ChainRound._stored
 
-        def keep(round_: ChainRound, index: int, update: WorkerUpdate) -> bytes:
-            if (round_.number, index) != (ROUND, WITHHOLDER):
-                return stored(round_, index, update)
+        def keep(round_: ChainRound, member: int, update: WorkerUpdate) -> bytes:
+            if (round_.number, member) != (ROUND, index):
+                return stored(round_, member, update)
             with pytest.MonkeyPatch.context() as inner:
                 kept: list[bytes] = []
                 inner.setattr(BlobStore, "put", lambda _, __, data: kept.append(data))
-                stored(round_, index, update)
+                stored(round_, member, update)
             self.data = change(kept[0])
             self.root = update_root(self.data)
             return self.root
@@ -133,6 +136,26 @@ def test_what_nobody_shows_is_unavailable_and_the_contract_has_seen_it(
         assert desk.marked(2) == 0
         asked = desk.book.asked_of(recorded.ledger)
         assert [(one.key.index, one.key.position) for one in asked] == [(WITHHOLDER, SEGMENTS - 1)]
+
+
+def test_an_anchor_that_one_of_several_guards_withholds_is_asked_for_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Withheld(monkeypatch, index=4)
+    config = replace(config_of(tmp_path), guards=3)
+    first, second = play(config)
+    assert first.guards is not None
+    assert second.guards is not None
+    assert first.guards.statuses == (Status.COMMITTED, Status.UNAVAILABLE, Status.COMMITTED)
+    assert second.guards.statuses == (Status.COMMITTED,) * 3
+    assert any(first.approved)
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        report = recorded.audit()
+        assert report.ok, report.differences
+        desk = desk_of(recorded.client(), recorded.store())
+        assert desk.marked(1) == 1 << 4
+        assert recorded.client().reputation_at(4).refused == 1
+        assert desk.book.node.balance_wei(desk.book.address) == 0
 
 
 def test_an_update_that_is_answered_segment_by_segment_is_put_together(
