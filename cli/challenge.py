@@ -139,8 +139,8 @@ def challenger(
 
     RUN is a run's folder  [default: the latest in runs/, unless --ledger is given]. Rounds that are not final
     come first. Who signs two roots for one round is challenged, too, if both signatures can be seen. Stop it
-    whenever you like, even with kill -9: it goes on where it was, and challenges nothing twice. While a run on
-    the embedded chain is working, its chain is busy: then it waits. With --once, exit code 3 if something
+    whenever you like, even with kill -9: it goes on where it was, and challenges nothing twice. While a run
+    on the embedded chain is working, its chain is busy: then it waits. With --once, exit code 3 if something
     false is left standing.
 
     \b
