@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data-requests",
     is_flag=True,
-    help="Deploy DataRequests too, for ledgers that name it; local runs do not.",
+    help="Deploy DataRequests too, for ledgers that name it: `hallmark run --data-requests`.",
 )
 @click.option(
     "--guard-votes",

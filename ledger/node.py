@@ -499,7 +499,9 @@ class Node:
         local_gas: int | None,
         is_wanted: Callable[[], bool] | None = None,
     ) -> TxReceipt:
-        for _ in range(_RETRIES):
+        for attempt in range(_RETRIES):
+            if attempt and is_wanted is not None and not is_wanted():
+                raise WithdrawnError(f"{action}: something else was mined in its place, and it is not wanted")
             transaction = self._prepared(account, fields, action, local_gas)
             versions = [self._sign_and_broadcast(account, transaction, action)]
             receipt = self._mined(account, transaction, versions, action, is_wanted)
@@ -610,6 +612,11 @@ class Node:
                 transaction = {**self._nothing(account, nonce), **fee}
                 self._replace(account, transaction, versions, action)
                 continue
+            if mined < nonce and self._next_nonce(account) <= mined:
+                raise NodeUnavailableError(
+                    f"{action}: an earlier transaction of {account.address} is gone, and it waits for that",
+                    hint="the chain was reorganised; run the same command again: it does what is missing",
+                )
             if mined < nonce:
                 self._clear(account, mined)  # what hangs is before ours
             elif self._is_passed_over(transaction, head, versions):

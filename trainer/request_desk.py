@@ -127,12 +127,11 @@ class RequestDesk:
             RevertedError: The round is not sealed any more, or the account cannot pay the bonds.
             EnvironmentFault: Node or store failed; do it again.
         """
-        state = self._client.state()
-        if not state.is_seed_fixed:
-            # The chain goes on while we wait, and forgets the block that the seed is made of.
-            self._client.fix_seed(self._account, history.round)
         fates: dict[int, Fate] = {}
         while len(fates) < len(missing):
+            if not self._client.state().is_seed_fixed:
+                # The chain goes on while we wait, and forgets the block that the seed is made of.
+                self._client.fix_seed(self._account, history.round)
             deadlines = [self._answer_all()]
             for index, root in missing.items():
                 if index not in fates:

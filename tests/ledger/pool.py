@@ -60,9 +60,9 @@ class Mempool(JSONBaseProvider):
             return _result({"pending": self._content(params[0]), "queued": {}})
         if method == "txpool_content":
             return _error("the method txpool_content does not exist")
-        if method == "eth_getTransactionCount" and params[1] == "pending":
+        if method == "eth_getTransactionCount":
             number = self._mined(params[0])
-            while (params[0], number) in self.versions:
+            while params[1] == "pending" and (params[0], number) in self.versions:
                 number += 1
             return _result(hex(number))
         if method == "eth_getTransactionByHash":

@@ -172,6 +172,18 @@ def test_another_transaction_in_its_place_has_it_sent_again_once(pool: Mempool) 
     assert (other.balance_wei(PAYEE), other.nonce(PAYER.address)) == (7, 2)
 
 
+def test_what_waits_for_a_transaction_that_is_gone_is_told_soon(pool: Mempool) -> None:
+    def lose() -> None:
+        # A reorganisation takes the one before it away, and the node forgets it.
+        pool._mined = lambda _: 0  # type: ignore[method-assign,assignment]
+
+    node = node_of(pool)
+    node.transfer(PAYER, PAYEE, 7)
+    after_broadcast(pool, lose)
+    with pytest.raises(NodeUnavailableError, match="an earlier transaction"):
+        node.transfer(PAYER, PAYEE, 7)
+
+
 # After a restart
 
 

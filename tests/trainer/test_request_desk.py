@@ -14,12 +14,17 @@ from guard.state import Decision
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain
 from ledger.challenges import RequestKey, RequestKind, SegmentAnswer, UpdateTree
+from ledger.deployment import ledger_address
 from ledger.digests import VoidReason
+from ledger.node import Node
 from ledger.request_book import RequestStatus
 from ledger.update import HEADER_BYTES, update_root
+from tests.ledger.forks import ForkingChain
 from tests.trainer.lying import CHALLENGER
 from tests.trainer.recorded import reopen
+from tests.trainer.test_reorganisations import fork as fork
 from tests.trainer.toys import tiny_run
+from trainer.audit import audit
 from trainer.chain_round import ChainRound
 from trainer.challenger.rounds import settled_rounds
 from trainer.config import RunConfig
@@ -332,6 +337,28 @@ def test_a_run_killed_while_it_asks_ends_like_one_that_was_not(
     with reopen(RunFolder(Path(killed.out))) as recorded:
         asked = desk_of(recorded.client(), recorded.store()).book.asked_of(recorded.ledger)
         assert sorted(one.key.position for one in asked) == [0, 1, 2, 3, 4], "each thing was asked for once"
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_what_a_reorganisation_takes_away_while_it_asks_is_asked_again(
+    depth: int, fork: ForkingChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withheld = Withheld(monkeypatch)
+
+    def reorganise_once(_: RequestDesk) -> None:
+        # 2 blocks: the request and the stored seed; 4: the seed's block and the seal, too.
+        if withheld.waits == 1:
+            fork.reorganise(depth)
+
+    withheld.meanwhile(monkeypatch, reorganise_once)
+    config = config_of(tmp_path, rpc_url="http://reorganised")
+    first, second = play(config)
+    assert fork.depths == [depth]
+    assert first.statuses == (Status.COMMITTED, Status.UNAVAILABLE, Status.COMMITTED)
+    assert second.statuses == (Status.COMMITTED,) * 3
+    node, folder = Node(fork), RunFolder(Path(config.out))
+    report = audit(node, ledger_address(folder.deployment, node.chain_id), BlobStore(folder.blobs))
+    assert report.ok, report.differences
 
 
 def test_an_answer_that_a_contract_passes_on_is_found() -> None:

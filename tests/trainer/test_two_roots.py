@@ -1,5 +1,6 @@
 """Members that sign two roots: seen in batches, in reverted calls, and over a reorganisation."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from cli.main import hallmark
 from ledger.blobs import BlobStore
 from ledger.calldata import SignedCommitment, encode_batch
-from ledger.challenges import expand_signature
+from ledger.challenges import SignedRoot, expand_signature
 from ledger.challenges.calls import encode_call
 from ledger.client import LedgerClient, Stage
 from ledger.contribution import sign
@@ -26,6 +27,7 @@ from tests.trainer.test_reorganisations import config_of
 from tests.trainer.test_reorganisations import fork as fork
 from tests.trainer.toys import tiny_run
 from trainer.challenger import ChallengeJournal, Challenger, Outcome, PassReport, State
+from trainer.challenger.signatures import Seen, SignedRoots
 from trainer.folder import RunFolder
 from trainer.reporting import SilentObserver
 from trainer.run import run
@@ -161,6 +163,27 @@ def test_a_signature_that_a_reorganisation_has_taken_away_is_remembered(
     outcome = only(look(client, store, path))
     assert (outcome.state, outcome.falsehood.index) == (State.SLASHED, guard)
     assert stake_wei(client) == 0
+
+
+def test_two_parents_are_kept_apart_and_little_is_kept() -> None:
+    roots = SignedRoots()
+    parents = [bytes([number]) * 32 for number in range(3)]
+    for number, parent in enumerate(parents):
+        # An honest member, over reorganisations that change what its round starts from.
+        roots.add(Seen(1, 0, parent, SignedRoot(bytes([9 + number]) * 32, 7, 8, bytes(65))))
+    assert list(roots.pairs()) == []
+    for number in range(20):
+        roots.add(Seen(1, 0, parents[0], SignedRoot(bytes([30 + number]) * 32, 7, 8, bytes(65))))
+    [(round_, index, parent, first, second)] = roots.pairs()
+    assert (round_, index, parent) == (1, 0, parents[0])
+    assert (first.update_root[0], second.update_root[0]) == (9, 30)
+    again = SignedRoots.from_json(json.loads(json.dumps(roots.as_json())))
+    assert list(again.pairs()) == list(roots.pairs())
+    again.forget_before(100)
+    assert len(list(again.pairs())) == 1, "nobody was told of it yet"
+    again.set_told(1, 0)
+    again.forget_before(100)
+    assert again.as_json() == {"scanned_block": -1, "parents": {}, "told": [], "found": []}
 
 
 def test_a_dry_run_and_the_command_say_what_they_see(recorded: Recorded) -> None:
