@@ -18,6 +18,7 @@ from ledger.client import LedgerClient, NotOurContractError, Stage
 from ledger.contribution import Domain, sign
 from ledger.deployment import RunFacts
 from ledger.errors import EnvironmentFault, InputError
+from ledger.fees import SendPolicy
 from ledger.node import Node, WrongChainError
 from ledger.parties import local_parties
 from ledger.reverts import RevertedError
@@ -76,9 +77,9 @@ def served(
     """Let runs reach their embedded chain through a bad connection; nobody sleeps between retries."""
 
     @contextmanager
-    def open_node(_: str, folder: Path) -> Iterator[Node]:
+    def open_node(_: str, folder: Path, policy: SendPolicy | None = None) -> Iterator[Node]:
         with EmbeddedChain.open(folder, clock=LogicalClock()) as chain:
-            yield Node(wrap(EmbeddedProvider(RpcDispatcher(chain))))
+            yield Node(wrap(EmbeddedProvider(RpcDispatcher(chain))), policy=policy)
 
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "open_node", open_node)
