@@ -15,8 +15,9 @@ from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispa
 from ledger.client import LedgerClient
 from ledger.contribution import sign
 from ledger.deployment import Deployer, MemoryJournal, RunFacts
-from ledger.node import Node, Sent
+from ledger.node import Node
 from ledger.parties import Parties, local_parties
+from ledger.sending import Sent
 from trainer.settled import draft_settlement
 
 HARDFORK = "prague"

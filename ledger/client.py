@@ -14,12 +14,14 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_checksum_address
 
 from ledger import artifacts, digests
+from ledger.asking import NodeAnswerError
 from ledger.calldata import SignedCommitment, encode_batch
 from ledger.cohort import GUARDS_MAX, MEMBERS_MAX
 from ledger.contribution import Contribution, Domain
 from ledger.errors import InputError
 from ledger.history import Commitment, RoundHistory
-from ledger.node import Node, NodeAnswerError, Sent
+from ledger.node import Node
+from ledger.sending import Sent
 from ledger.update import UpdateFacts
 
 MEMBER_BYTES = 40

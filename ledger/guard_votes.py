@@ -11,11 +11,13 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 
 from ledger import artifacts
+from ledger.asking import NodeAnswerError
 from ledger.client import LedgerClient, check_code, has_code
 from ledger.cohort import GUARDS_MAX, MEMBERS_MAX
 from ledger.errors import InputError
 from ledger.history import HistoryError, decode_log
-from ledger.node import Node, NodeAnswerError, Sent
+from ledger.node import Node
+from ledger.sending import Sent
 
 CONTRACT = "GuardVotes"
 

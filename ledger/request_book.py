@@ -8,11 +8,13 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import to_canonical_address, to_checksum_address
 
 from ledger import artifacts
+from ledger.asking import NodeAnswerError
 from ledger.challenges import CommitmentOpening, Opening, RequestKey, RequestKind, ask, ask_sealed, close
 from ledger.client import LedgerClient, check_code, has_code
 from ledger.deployment import NO_ADDRESS
 from ledger.history import decode_log, event_topic
-from ledger.node import Node, NodeAnswerError, Sent
+from ledger.node import Node
+from ledger.sending import Sent
 
 CONTRACT = "DataRequests"
 

@@ -8,7 +8,8 @@ from eth_utils import to_checksum_address
 
 from ledger import artifacts
 from ledger.client import check_code
-from ledger.node import Node, Sent
+from ledger.node import Node
+from ledger.sending import Sent
 
 _GAS = 500_000
 

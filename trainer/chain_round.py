@@ -20,8 +20,8 @@ from ledger.deployment import NO_ADDRESS
 from ledger.errors import LedgerError, ProofError
 from ledger.guard_votes import guard_votes
 from ledger.history import RoundHistory, read_round
-from ledger.node import Sent
 from ledger.parties import Parties
+from ledger.sending import Sent
 from ledger.stakes import VaultClient
 from ledger.update import UpdateFacts
 from trainer.assay import assay

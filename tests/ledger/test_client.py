@@ -9,8 +9,9 @@ from eth_utils import to_checksum_address
 
 from guard.gate import GateParameters
 from ledger import digests
+from ledger.asking import NodeAnswerError
 from ledger.client import LedgerClient, NotOurContractError, Stage, check_code
-from ledger.node import Node, NodeAnswerError
+from ledger.node import Node
 from ledger.reverts import RevertedError
 from tests.ledger.played import FACTS, Played, played
 from tests.trainer.recorded import ForgingProvider, call, code

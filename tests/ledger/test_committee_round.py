@@ -16,6 +16,7 @@ from guard.settlement import Settlement, decode_settlement, encode_settlement
 from guard.spec import gate as gate_spec
 from guard.state import Decision, GateState
 from ledger import digests
+from ledger.asking import NodeAnswerError
 from ledger.challenges import ChallengeFacts, OnChain, PostedStatus, Target, open_commitment, open_settlement
 from ledger.client import LedgerClient, NotOurContractError, Stage
 from ledger.cohort import read_cohorts
@@ -24,7 +25,7 @@ from ledger.digests import VoidReason
 from ledger.errors import InputError
 from ledger.guard_votes import GuardVotes, Vote, guard_votes
 from ledger.history import HistoryError, read_round
-from ledger.node import Node, NodeAnswerError
+from ledger.node import Node
 from ledger.request_book import RequestBook, request_book
 from ledger.reverts import RevertedError
 from ledger.stakes import VaultClient

@@ -8,9 +8,10 @@ import requests
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from ledger.asking import NodeAnswerError, NodeUnavailableError
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.errors import EnvironmentFault, InputError
-from ledger.node import Node, NodeAnswerError, NodeUnavailableError, WrongChainError
+from ledger.node import Node, WrongChainError
 from ledger.parties import local_parties
 
 Answer = Callable[[str, Sequence[Any]], Any]

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from ledger.asking import NodeUnavailableError
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.errors import InputError
 from ledger.fees import GWEI, Fee, SendPolicy
-from ledger.node import Node, NodeUnavailableError, WithdrawnError
+from ledger.mempool import hanging
+from ledger.node import Node
 from ledger.parties import local_parties
+from ledger.sending import Sender, WithdrawnError
 from tests.ledger.chain.conftest import running_anvil
 from tests.ledger.pool import Clock, Mempool
 
@@ -27,7 +30,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mempool]:
     """A chain with a mempool; a block comes every 12 s of a clock that costs no time."""
     with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
         made = Mempool(EmbeddedProvider(RpcDispatcher(chain)))
-        monkeypatch.setattr("ledger.node.time", Clock(made.mine))
+        monkeypatch.setattr("ledger.sending.time", Clock(made.mine))
         yield made
 
 
@@ -132,7 +135,7 @@ def test_a_chain_that_stands_still_is_no_reason_to_pay_more(
     pool: Mempool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(lambda: None)
-    monkeypatch.setattr("ledger.node.time", clock)
+    monkeypatch.setattr("ledger.sending.time", clock)
     with pytest.raises(NodeUnavailableError, match="not mined within 3"):
         node_of(pool).transfer(PAYER, PAYEE, 7)
     assert len(pool.taken) == 1
@@ -161,8 +164,8 @@ def test_another_transaction_in_its_place_has_it_sent_again_once(pool: Mempool) 
 
     def overtake() -> None:
         pool.versions.clear()  # only the other one gets to who makes the block
-        raw = PAYER.sign_transaction({**other._nothing(PAYER, 0), "maxFeePerGas": 90 * GWEI}).raw_transaction
-        pool._take(bytes(raw))
+        nothing = {**Sender(other, PAYER)._nothing(0), "maxFeePerGas": 90 * GWEI}
+        pool._take(bytes(PAYER.sign_transaction(nothing).raw_transaction))
         pool.mine()
 
     after_broadcast(pool, overtake)
@@ -318,20 +321,22 @@ def _mined_by(node: Node, number: int) -> None:
 
 
 @pytest.mark.node
-def test_anvil_drops_it_for_a_higher_base_fee_and_takes_the_replacement() -> None:
+def test_anvil_drops_it_for_a_higher_base_fee_and_takes_the_replacement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with running_anvil("--no-mining") as url:
         node = Node.connect(url, policy=SendPolicy(patience_s=0.3))
-        wait = node._receipt_within
+        wait = Sender._receipt_within
         waits: list[int] = []
 
-        def wait_and_mine(*arguments: Any) -> Any:
+        def wait_and_mine(sender: Sender, *arguments: Any) -> Any:
             waits.append(len(arguments[0]))
             if len(waits) == 1:
                 node._local("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
             node._local("evm_mine")
-            return wait(*arguments)
+            return wait(sender, *arguments)
 
-        node._receipt_within = wait_and_mine  # type: ignore[method-assign,assignment]
+        monkeypatch.setattr(Sender, "_receipt_within", wait_and_mine)
         sent = node.transfer(PAYER, PAYEE, 7)
         assert waits == [1, 2]
         assert node.block(sent.block - 1)["baseFeePerGas"] == 100 * GWEI
@@ -339,31 +344,32 @@ def test_anvil_drops_it_for_a_higher_base_fee_and_takes_the_replacement() -> Non
 
 
 @pytest.mark.node
-def test_anvil_a_hanging_transaction_is_taken_up_after_a_restart() -> None:
+def test_anvil_a_hanging_transaction_is_taken_up_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     with running_anvil("--no-mining") as url:
         first = Node.connect(url, policy=SendPolicy(patience_s=0.3))
 
         def die(*_: object) -> None:
             raise Killed
 
-        first._mined = die  # type: ignore[method-assign,assignment]
-        with pytest.raises(Killed):
-            first.transfer(PAYER, PAYEE, 7)
+        with monkeypatch.context() as patch:
+            patch.setattr(Sender, "_mined", die)
+            with pytest.raises(Killed):
+                first.transfer(PAYER, PAYEE, 7)
         node = Node.connect(url, policy=SendPolicy(patience_s=0.3))
-        found = node._hanging(PAYER, 0)
+        found = hanging(node.request, PAYER, 0, node.chain_id)
         assert found is not None
         assert (found["value"], found["to"].lower()) == (7, PAYEE)
         # A block came without it: others paid more.
-        is_used, heads = node._is_used_within, [0]
+        is_used, heads = Sender._is_used_within, [0]
 
-        def pass_over(*arguments: Any) -> bool:
+        def pass_over(sender: Sender, *arguments: Any) -> bool:
             heads[0] += 1
             if heads[0] == 2:
                 node._local("evm_mine")
-            return is_used(*arguments)
+            return is_used(sender, *arguments)
 
-        node._is_used_within = pass_over  # type: ignore[method-assign,assignment]
-        node._is_passed_over = lambda *_: True  # type: ignore[method-assign]
+        monkeypatch.setattr(Sender, "_is_used_within", pass_over)
+        monkeypatch.setattr(Sender, "_is_passed_over", lambda *_: True)
         assert node.take_up(PAYER) == 1
         assert heads == [2]
         block = node.request("eth_getBlockByNumber", "latest", True)

@@ -12,7 +12,8 @@ from guard.settlement import Settlement
 from guard.state import GateState
 from ledger.blobs import BlobStore
 from ledger.client import LedgerClient
-from ledger.node import Node, Sent
+from ledger.node import Node
+from ledger.sending import Sent
 from tests.trainer.agreement import assert_agreement
 from tests.trainer.recorded import Recorded, record, reopen
 from tests.trainer.toys import attacked, tiny_run

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from web3.types import RPCEndpoint, RPCResponse
 
+from ledger.asking import NodeAnswerError
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedProvider
 from ledger.history import RoundStream, read_rounds
-from ledger.node import Node, NodeAnswerError
+from ledger.node import Node
 from tests.trainer.recorded import ForgingProvider, Recorded, record, reopen
 from tests.trainer.test_tampering import edit
 from tests.trainer.toys import tiny_run

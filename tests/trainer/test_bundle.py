@@ -9,8 +9,9 @@ from eth_account.datastructures import SignedTransaction
 from eth_utils import keccak
 from web3.types import RPCEndpoint, RPCResponse
 
+from ledger.asking import NodeAnswerError
 from ledger.blobs import BlobStore
-from ledger.node import Node, NodeAnswerError
+from ledger.node import Node
 from tests.trainer.bundled import audit_bundle, bundle, members
 from tests.trainer.eventful import ROUNDS
 from tests.trainer.recorded import Forge, ForgingProvider, Recorded

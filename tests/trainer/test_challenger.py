@@ -9,10 +9,11 @@ from click.testing import CliRunner
 
 from cli.errors import ExitCode
 from cli.main import hallmark
+from ledger.asking import NodeUnavailableError
 from ledger.client import LedgerClient
 from ledger.deployment import Deployer, RunFacts
 from ledger.digests import VoidReason
-from ledger.node import Node, NodeUnavailableError
+from ledger.node import Node
 from ledger.parties import Parties
 from ledger.request_book import RequestBook
 from ledger.stakes import VaultClient

@@ -6,7 +6,8 @@ from typing import Any
 import rlp
 from eth_utils import keccak
 
-from ledger.node import Node, NodeAnswerError
+from ledger.asking import NodeAnswerError
+from ledger.node import Node
 
 # In the order of the header's encoding; later forks' fields are optional from the first one missing on.
 _HEADER = (

@@ -7,10 +7,11 @@ from pathlib import Path
 from guard.gate import GateParameters
 from guard.lanes import LANES_PER_WORD
 from guard.state import GateState
+from ledger.asking import NodeAnswerError
 from ledger.blobs import BlobStore
 from ledger.client import LedgerClient, Stage
 from ledger.history import HistoryError, RoundHistory, RoundStream
-from ledger.node import Node, NodeAnswerError
+from ledger.node import Node
 from trainer.audit.cursor import Cursor, CursorRun, Position
 from trainer.audit.local import LocalClaims
 from trainer.audit.report import AuditReport, Findings

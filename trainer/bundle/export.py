@@ -11,9 +11,10 @@ from typing import IO, Any
 
 from eth_utils import keccak, to_checksum_address
 
+from ledger.asking import NodeAnswerError
 from ledger.blobs import BlobKind, BlobStore
 from ledger.history import HistoryError, read_run_opened
-from ledger.node import Node, NodeAnswerError
+from ledger.node import Node
 from ledger.update import model_root
 from trainer.audit import AuditOptions, AuditReport, audit
 from trainer.audit.blocks import decode_header, encode_header

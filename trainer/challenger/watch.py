@@ -21,9 +21,9 @@ from ledger.client import LedgerClient, check_code
 from ledger.deployment import NO_ADDRESS
 from ledger.errors import EnvironmentFault, LedgerError, ProofError
 from ledger.history import decode_log
-from ledger.node import Sent
 from ledger.request_book import RequestStatus, request_book
 from ledger.reverts import RevertedError
+from ledger.sending import Sent
 from ledger.stakes import VaultClient
 from trainer.challenger.errors import NoChallengesError
 from trainer.challenger.examine import Claim, Examiner, Falsehood, Field
