@@ -103,30 +103,35 @@ def guard_scores(guards: Sequence[WorkerEvidence], code: int) -> tuple[int | Non
     return tuple(None if guard.reading is None else score(guard.reading.code, code) for guard in guards)
 
 
-def merged_guard(guards: Sequence[WorkerEvidence], code: int) -> int:
+def merged_guard(guards: Sequence[WorkerEvidence], lanes: Sequence[Lane]) -> int:
     """Give the number of the guard whose update is merged as the anchor.
 
-    It is the one whose word is nearest to the committee's, the first of equals.
+    Of those with a reading it is the one that has agreed most with the committees so far: the highest mean
+    score, the first of equals. One round says little once a model has learnt what there is to learn, when
+    anchors hardly agree; a guard that lies does not get ahead of honest ones by the luck of one round.
 
     Args:
         guards: All guards of the cohort, in cohort order.
-        code: The committee's word.
+        lanes: Their lanes after the round, in the same order: :func:`guard_lanes`.
 
     Returns:
         The guard's number, 0..14; its cohort index is the number of workers more.
 
     Raises:
         QuorumError: No guard has a reading; fault of whoever did not deliver.
-        RangeError: The word does not fit in 256 bits; fault of the caller.
 
     Source:
-        docs/spec/merge.md, Weights.
+        docs/spec/merge.md, Weights; ADR 15.
     """
-    scores = {number: s for number, s in enumerate(guard_scores(guards, code)) if s is not None}
-    if not scores:
+    means = {
+        number: lane.ema
+        for number, (guard, lane) in enumerate(zip(guards, lanes, strict=True))
+        if guard.reading is not None
+    }
+    if not means:
         raise QuorumError(0, 1)
     # max gives the first of equals.
-    return max(scores, key=lambda number: scores[number])
+    return max(means, key=lambda number: means[number])
 
 
 def guard_lanes(

@@ -192,7 +192,10 @@ class RoundEvidence:
     @property
     def merged_guard(self) -> int:
         """Number of the guard whose update is merged as the anchor; 0 for one guard."""
-        return merged_guard(self.guards, self.anchor.code) if self.guards else 0
+        if not self.guards:
+            return 0
+        before = unpack_lanes(self.lane_words, self.members)[len(self.workers) :]
+        return merged_guard(self.guards, guard_lanes(before, self.guards, self.anchor.code, self.round))
 
     @property
     def merged_reading(self) -> Reading:

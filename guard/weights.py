@@ -188,7 +188,7 @@ def merge_weights(
     A norm clip to a band around the anchor's norm, one shared weight for near-duplicates, less for those
     whose codes agree beyond what the anchor explains, more for those who have agreed more with the anchors,
     and a fixed share for the anchor. Of several guards the band is around the committee's norm, and the
-    anchor is the update whose word is nearest to the committee's; its own clip uses its own norm.
+    anchor is the update of the guard that has agreed most so far; its own clip uses its own norm.
 
     Args:
         parameters: The constants of the run.

@@ -180,7 +180,7 @@ class LiteralVerifier:
             banned = [lane.llr >= self.spec.banFrom for lane in lanes[: self.workers]]
             pairs = coalition(self.spec, pairs, anchor, posted, banned)
             # With one guard what is posted of it is the header.
-            chosen = merged_guard(guards, anchor.code) if guards else 0
+            chosen = merged_guard(guards, of_guards) if guards else 0
             claims = everybody if guards else [*posted, anchor]
             merged = claims[self.workers + chosen]
             w = weights(self.spec, pairs, anchor, posted, verdict.lanes, verdict.approved, merged)

@@ -74,10 +74,10 @@ def next_lanes(lanes: Sequence[Lane], guards: Sequence[Posted], code: int, round
     return after
 
 
-def merged_guard(guards: Sequence[Posted], code: int) -> int:
-    """Give the number of the guard whose update is merged: highest score, the first of equals."""
+def merged_guard(guards: Sequence[Posted], lanes_after: Sequence[Lane]) -> int:
+    """Give the number of the guard whose update is merged: highest ema, the first of equals."""
     best = -1
     for k in voters(guards):
-        if best < 0 or score(guards[k].code, code) > score(guards[best].code, code):
+        if best < 0 or lanes_after[k].ema > lanes_after[best].ema:
             best = k
     return best

@@ -26,11 +26,12 @@ from guard.gate import (
     WorkerEvidence,
     judge,
 )
-from guard.lanes import Lane, unpack_lanes
+from guard.lanes import Lane, pack_lanes, unpack_lanes
 from guard.settlement import Settlement, decode_settlement, encode_settlement
 from guard.spec import committee as spec
 from guard.spec import gate as gate_spec
 from guard.spec import merge as merge_spec
+from guard.spec.gate import Lane as LiteralLane
 from guard.state import GateState
 from guard.weights import Q32, CoalitionHistory, merge_weights, norm_q80
 from tests.guard import strategies
@@ -72,7 +73,8 @@ def test_committee_golden(case: Case) -> None:
     reading = committee_reading(guards)
     assert reading == reading_of(case["reading"])
     assert guard_scores(guards, reading.code) == tuple(case["scores"])
-    assert merged_guard(guards, reading.code) == case["mergedGuard"]
+    first = guard_lanes([Lane()] * len(guards), guards, reading.code, 1)
+    assert merged_guard(guards, first) == case["mergedGuard"]
 
 
 @pytest.mark.parametrize("case", section("committeeGates"), ids=name_of)
@@ -150,7 +152,9 @@ def test_reading_equals_spec(guards: tuple[WorkerEvidence, ...]) -> None:
     reading = committee_reading(guards)
     assert strategies.posted(reading) == expected
     assert list(guard_scores(guards, reading.code)) == spec.scores(posted, expected.code)
-    assert merged_guard(guards, reading.code) == spec.merged_guard(posted, expected.code)
+    first = guard_lanes([Lane()] * len(guards), guards, reading.code, 1)
+    literal = spec.next_lanes([LiteralLane()] * len(guards), posted, expected.code, 1)
+    assert merged_guard(guards, first) == spec.merged_guard(posted, literal)
 
 
 @given(
@@ -204,7 +208,11 @@ def test_weights_equal_spec(parameters: GateParameters, evidence: RoundEvidence)
     banned = [bool(verdict.banned >> i & 1) for i in range(workers)]
     pairs = merge_spec.coalition(g, {}, anchor, posted, banned)
     guards = [strategies.posted(guard) for guard in evidence.guards]
-    merged = guards[spec.merged_guard(guards, anchor.code)]
+    before = unpack_lanes(evidence.lane_words, evidence.members)[workers:]
+    after = spec.next_lanes(
+        [strategies.literal_lane(lane) for lane in before], guards, anchor.code, evidence.round
+    )
+    merged = guards[spec.merged_guard(guards, after)]
     lanes = [strategies.literal_lane(lane) for lane in verdict.lanes]
     expected = merge_spec.weights(g, pairs, anchor, posted, lanes, verdict.approved, merged)
     given_ = merge_weights(parameters, history, evidence, verdict)
@@ -335,6 +343,19 @@ def test_merge_uses_the_norm_of_the_merged_update() -> None:
     evidence = replace(evidence, guards=nothing, anchor=committee_reading(nothing))
     assert evidence.merged_reading.norm2 == 0 < evidence.anchor.norm2
     assert merge_weights(GateParameters(), history, evidence, verdict).anchor == 0
+
+
+def test_one_round_does_not_put_a_guard_ahead_that_has_disagreed_before() -> None:
+    code = (2**256 - 1) // 7
+    guards = (sound(code ^ 0xFF), sound(code ^ 0xFF << 20), sound(code))
+    lanes = (Lane(ema=64 * 100), Lane(ema=64 * 120), Lane(ema=-64 * 200))
+    words = pack_lanes((Lane(), *lanes))
+    evidence = RoundEvidence(9, committee_reading(guards), (sound(code),), words, guards=guards)
+    assert guard_scores(guards, evidence.anchor.code) == (240, 240, 256)
+    assert evidence.merged_guard == 1
+    # Among guards without a past it would be first.
+    fresh = replace(evidence, lane_words=pack_lanes((Lane(),) * 4))
+    assert fresh.merged_guard == 2
 
 
 # ---- payloads
@@ -486,7 +507,7 @@ def test_other_impossible_input_is_refused() -> None:
     with pytest.raises(RangeError):
         committee_reading(())
     with pytest.raises(QuorumError):
-        merged_guard((ABSENT, UNAVAILABLE, MALFORMED), 0)
+        merged_guard((ABSENT, UNAVAILABLE, MALFORMED), (Lane(),) * 3)
     with pytest.raises(EvidenceShapeError, match="one guard"):
         RoundEvidence(1, Reading(1, 10**6, 0), (), (0,), guards=(sound(1),))
     with pytest.raises(EvidenceShapeError, match="committee's reading"):

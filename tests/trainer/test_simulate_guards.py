@@ -65,7 +65,8 @@ def test_lane_of_a_lying_guard_counts_how_often_it_was_outvoted(
             liar = r.guard_scores[2]
             assert liar is not None
             assert all(s is not None and s > liar for s in r.guard_scores[:2])
-            assert r.merged_guard in (0, 1)
+        # Its mean stays below theirs, so what it trains is never merged.
+        assert all(r.merged_guard in (0, 1) for r in result.rounds)
 
 
 def test_guards_that_lack_an_anchor_do_not_matter_while_most_have_one(

@@ -706,7 +706,8 @@ def committees() -> list[Json]:
             continue
         case["reading"] = posted_json(reading)
         case["scores"] = committee.scores(guards, reading.code)
-        case["mergedGuard"] = committee.merged_guard(guards, reading.code)
+        first = committee.next_lanes([gate.Lane()] * len(guards), guards, reading.code, 1)
+        case["mergedGuard"] = committee.merged_guard(guards, first)
         out.append(case)
     return out
 
@@ -731,12 +732,13 @@ class CommitteeRounds:
         of_workers, of_guards = self.lanes[:w], self.lanes[w:]
         banned = [lane.llr >= self.spec.banFrom for lane in of_workers]
         verdict = gate.gate(self.spec, round_number, anchor, workers, of_workers, self.yardstick)
-        after = verdict.lanes + committee.next_lanes(of_guards, guards, anchor.code, round_number)
+        guards_after = committee.next_lanes(of_guards, guards, anchor.code, round_number)
+        after = verdict.lanes + guards_after
         members = [*workers, *guards]
         trace_root = sha256(f"{self.name} {round_number}".encode()).digest()
         payload = gate.encode_payload(anchor, verdict.median, members, trace_root, poster)
         self.pairs = merge.coalition(self.spec, self.pairs, anchor, workers, banned)
-        number = committee.merged_guard(guards, anchor.code)
+        number = committee.merged_guard(guards, guards_after)
         given = merge.weights(
             self.spec, self.pairs, anchor, workers, verdict.lanes, verdict.approved, guards[number]
         )
