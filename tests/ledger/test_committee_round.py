@@ -81,6 +81,13 @@ class Game:
             client.seal(self.run.parties.operator, state.round)
         self.run.node.wait_for_block(self.run.node.block_number() + 2)
 
+    def vote(self, members: int) -> None:
+        """Let a majority of the guards say that they have no sound bytes of members."""
+        votes, client = guard_votes(self.run.client), self.run.client
+        assert votes is not None
+        for guard in self.run.parties.guards[: self.guards // 2 + 1]:
+            votes.vote(guard.signer, client.address, client.state().round, members)
+
     def judged(self, settlement: Settlement) -> Settlement:
         return replace(settlement, median=self.gate.median(PARAMETERS, settlement))
 
@@ -135,6 +142,8 @@ def test_rounds_of_three_guards_are_those_of_the_guard_package(game: Game) -> No
             drawn, anchor=committee_reading(guards), guards=tuple(guards), poster=number % GUARDS
         )
         game.seal(settlement.presence)
+        if number == 4:
+            game.vote(1 << WORKERS + 2)
         decision = game.settle(game.judged(settlement))
         assert decision.verdict.approved == 0b111
         game.finalize()
@@ -180,8 +189,11 @@ def test_poster_cannot_bend_the_header(game: Game) -> None:
     for other in (true._replace(norm2=true.norm2 + 1), true._replace(exponent=true.exponent + 1)):
         bent = refusal(other)
         assert (bent.name, bent.arguments["norm2"]) == ("CommitteeWrongNorm", true.norm2)
-    # Dropping the other two as malformed leaves no committee.
+    # Dropping the other two as malformed takes votes, and leaves no committee even then.
     members[WORKERS : WORKERS + 2] = [gate_spec.Posted(3)] * 2
+    alone = refusal(members[-1])
+    assert (alone.name, alone.arguments) == ("ContributionLedgerNotGranted", {"members": 0b011000})
+    game.vote(0b011000)
     alone = refusal(members[-1])
     assert (alone.name, alone.arguments) == ("CommitteeNoQuorum", {"delivered": 0b100, "needed": 2})
     assert "voided" in alone.hint
