@@ -250,9 +250,9 @@ class LiteralVerifier:
         return len(voters(guards)) >= quorum(self.guards) and reading(guards) == anchor
 
     def votes(self, number: int, everybody: list[Posted]) -> None:
-        """Of several guards, a majority has voted for every "unavailable", where the run asks for votes."""
+        """Of several guards, most have voted for every status 2 and 3, where the run asks for votes."""
         for i, claim in enumerate(everybody):
-            if claim.status != 2 or self.guards == 1 or not any(self.requests):
+            if claim.status < 2 or self.guards == 1 or not any(self.requests):
                 continue
             try:
                 answer = self.view(

@@ -292,15 +292,16 @@ def test_run_killed_between_any_two_votes_goes_on_with_the_rest(
 
     monkeypatch.setattr(GuardVotes, "vote", vote_and_die)
     config = guarded_run(str(tmp_path / "run"))
-    for k in range(GUARDS):
+    expected = [(LOST_ROUND, 0b100010)] * GUARDS + [(MALFORMED_ROUND, 1 << WORKERS + 1)] * GUARDS
+    for k in range(len(expected)):
         with pytest.raises(Killed):
             run(config, SilentObserver())
-        assert len(votes_cast) == k + 1
+        assert votes_cast == expected[: k + 1]
         with reopen(RunFolder(Path(config.out))) as killed:
             assert killed.client().state().stage == Stage.SEALED
             assert killed.audit().ok
     run(config, SilentObserver())
-    assert votes_cast == [(LOST_ROUND, 0b100010)] * GUARDS
+    assert votes_cast == expected
     with reopen(RunFolder(Path(config.out))) as killed:
         assert outcome(killed) == outcome(recorded)
 
@@ -495,14 +496,15 @@ def test_audit_names_a_payload_that_no_committee_has_posted(
     assert not report.ok
 
 
-def test_audit_counts_the_votes_behind_unavailable(guarded: Guarded) -> None:
+def test_audit_counts_the_votes_behind_unavailable_and_malformed(guarded: Guarded) -> None:
     recorded, _, _ = guarded
     forge = call("GuardVotes", "votesOf", lambda votes: votes & 0b100)
     report = recorded.audit(forge)
     assert_agreement(recorded, report, forge)
     found = {(d.round, d.worker, d.field, d.expected, d.found) for d in report.differences}
+    told = [(LOST_ROUND, index) for index in LOST] + [(MALFORMED_ROUND, WORKERS + 1)]
     assert found == {
-        (LOST_ROUND, recorded.name(index), "votes", "votes of at least 2 guards", 1) for index in LOST
+        (number, recorded.name(index), "votes", "votes of at least 2 guards", 1) for number, index in told
     }
 
 
