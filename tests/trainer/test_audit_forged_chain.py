@@ -111,13 +111,13 @@ def test_every_lie_of_a_guard_has_its_challenge(lying_guard: Recorded) -> None:
     name = lying_guard.name
     kinds = {(d.round, d.worker, d.field): d.challenge for d in report.differences if d.field != "verdict"}
     assert kinds == {
-        (1, name(0), "word"): "segment",
-        (2, name(1), "norm2"): "segment",
+        (1, name(0), "word"): "boundary",
+        (2, name(1), "norm2"): "boundary",
         (2, name(2), "exponent"): "exponent",
         (3, name(2), "status"): "unfounded",
         (3, name(3), "status"): None,
-        (4, name(GUARD), "word"): "segment",
-        (4, name(GUARD), "norm2"): "segment",
+        (4, name(GUARD), "word"): "boundary",
+        (4, name(GUARD), "norm2"): "boundary",
         (3, name(GUARD), "trace_root"): "withheld",
         (5, name(GUARD), "trace_root"): "withheld",
     }

@@ -356,9 +356,9 @@ def test_run_without_challenges_has_several_guards_and_their_votes_all_the_same(
 
 LIES: dict[str, tuple[Lie, int, str, str, str]] = {
     # What is posted; the member that it is about; field, challenge named by the audit, challenge that holds.
-    "word of a worker": (code_bit(1, 77), 1, "word", "segment", "boundary"),
-    "word of another guard": (code_bit(GUARD, 3), GUARD, "word", "segment", "boundary"),
-    "its own word": (code_bit(GUARD + 1, 200), GUARD + 1, "word", "segment", "boundary"),
+    "word of a worker": (code_bit(1, 77), 1, "word", "boundary", "boundary"),
+    "word of another guard": (code_bit(GUARD, 3), GUARD, "word", "boundary", "boundary"),
+    "its own word": (code_bit(GUARD + 1, 200), GUARD + 1, "word", "boundary", "boundary"),
     "norm of another guard": (norm_from(GUARD + 2, 0, 9), GUARD + 2, "norm2", "segment", "segment"),
     "exponent of another guard": (exponent_by(GUARD, 1), GUARD, "exponent", "exponent", "exponent"),
 }  # fmt: skip
@@ -409,7 +409,7 @@ def test_audit_names_member_values_and_challenge_of_every_lie(
         assert {
             (d.round, d.field, d.worker, d.challenge) for d in report.differences if d.field != "verdict"
         } >= {
-            (1, "word", name(GUARD), "segment"),
+            (1, "word", name(GUARD), "boundary"),
             (2, "norm2", name(GUARD + 1), "segment"),
             (3, "status", name(GUARD + 2), "unfounded"),
             (4, "trace_root", name(GUARD + 1), "withheld"),

@@ -3,8 +3,10 @@
 from guard.gate import Status
 
 FALSE_SUMS = "segment"
-"""For a false word or norm: the first segment whose sums in the trace are false. Where all of them are right,
-and only what was posted is not, `boundary` is the kind; that is known once the trace has been read."""
+"""For a false word or norm: the first segment whose sums in the trace are false."""
+
+FALSE_END = "boundary"
+"""For a false word or norm where the member's trace is there and right, and only what was posted is not."""
 
 EXPONENT = "exponent"
 

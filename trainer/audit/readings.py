@@ -20,7 +20,14 @@ from ledger.errors import LedgerError
 from ledger.merkle import digest_tree_root
 from ledger.update import segment_count
 from trainer.assay import Assay, assay
-from trainer.audit.challenges import EXPONENT, FALSE_SUMS, FALSE_TRACE, missing_challenge, status_challenge
+from trainer.audit.challenges import (
+    EXPONENT,
+    FALSE_END,
+    FALSE_SUMS,
+    FALSE_TRACE,
+    missing_challenge,
+    status_challenge,
+)
 from trainer.audit.report import Findings, word
 from trainer.delivery import fetch_committed
 from trainer.errors import InputError
@@ -126,7 +133,9 @@ class BytesAgain:
                 if found.assay.leaves:
                     traces[index] = digest_tree_root(found.assay.leaves)
                 is_overturned = bool(overturned >> index & 1)
-                derived = self._compare_one(round_, index, roots[index], claim, found, is_overturned)
+                derived = self._compare_one(
+                    round_, index, roots[index], claim, found, posted.trace_root, is_overturned
+                )
                 evidence.append(claim if is_overturned else derived)
         try:
             workers, guards = evidence[: self._facts.workers], evidence[self._facts.workers :]
@@ -223,6 +232,7 @@ class BytesAgain:
         root: bytes,
         claim: WorkerEvidence,
         found: Delivered,
+        trace_root: bytes,
         is_overturned: bool,
     ) -> WorkerEvidence:
         """Compare one member's bytes with its claim; give the evidence to judge it by."""
@@ -252,16 +262,20 @@ class BytesAgain:
                 round_, "status", *names, worker, challenge=kind, is_overturned=is_overturned
             )
         elif claim.reading is not None and found.assay.reading is not None:
-            self._compare_reading(round_, worker, found.assay.reading, claim.reading, is_overturned)
+            sums = FALSE_SUMS
+            if found.assay.reading != claim.reading:
+                own = {index: digest_tree_root(found.assay.leaves)}
+                sums = FALSE_END if self._are_traces_right([index], own, trace_root) else FALSE_SUMS
+            self._compare_reading(round_, worker, found.assay.reading, claim.reading, sums, is_overturned)
         return found.assay.evidence
 
     def _compare_reading(
-        self, round_: int, worker: str, expected: Reading, posted: Reading, is_overturned: bool
+        self, round_: int, worker: str, expected: Reading, posted: Reading, sums: str, is_overturned: bool
     ) -> None:
         self._findings.count("words")
         values = (
-            ("word", word(expected.code), word(posted.code), FALSE_SUMS),
-            ("norm2", expected.norm2, posted.norm2, FALSE_SUMS),
+            ("word", word(expected.code), word(posted.code), sums),
+            ("norm2", expected.norm2, posted.norm2, sums),
             ("exponent", expected.exponent, posted.exponent, EXPONENT),
         )
         for field, ours, theirs, kind in values:
