@@ -1230,7 +1230,7 @@ class ThreeGuards(Ledgers):
     WORKERS, GUARDS = 3, 3
 
 
-QUICK = settings(max_examples=12, stateful_step_count=40, deadline=None, derandomize=True)
+QUICK = settings(max_examples=10, stateful_step_count=40, deadline=None, derandomize=True)
 MANY = settings(QUICK, max_examples=100, stateful_step_count=60)
 
 # What a long run that is worth anything has come to; "" is success.
