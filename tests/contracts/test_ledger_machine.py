@@ -12,7 +12,7 @@ import pytest
 from eth_abi.abi import decode
 from eth_utils import keccak
 from eth_utils.abi import get_abi_output_types
-from hypothesis import note, settings
+from hypothesis import note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -472,7 +472,9 @@ class Ledgers(RuleBasedStateMachine):
         if book.stage == IDLE and book.tainted_from:
             self.roll_back_to_what_is_sound()
         elif book.stage == IDLE:
-            self.pause(False, GUARDIAN)
+            if book.is_paused:
+                self.open_round("", OPEN_S)
+                self.pause(False, GUARDIAN)
             self.open_round("", OPEN_S)
         elif book.stage == OPEN and book.now <= book.current.commit_deadline:
             self.commit_the_rest(0)
@@ -915,7 +917,7 @@ class Ledgers(RuleBasedStateMachine):
             book.void(VoidReason.SEED_MISSED if is_late else VoidReason.SETTLE_OVERDUE)
             self.look_at_the_clock()
 
-    @step(1, is_paused=st.sampled_from([False, False, True]), sender=st.sampled_from([GUARDIAN, AGGREGATOR]))
+    @step(2, is_paused=st.sampled_from([False, True]), sender=st.sampled_from([GUARDIAN, AGGREGATOR]))
     def pause(self, is_paused: bool, sender: int) -> None:
         refusal = first(LEDGER, (sender != GUARDIAN, "NotGuardian"))
         if self.attempt(refusal, self.f.pause(is_paused), sender):
@@ -1092,6 +1094,8 @@ class Ledgers(RuleBasedStateMachine):
     @step(1, who=st.integers(0, 2), waits=st.booleans())
     def withdraw(self, who: int, waits: bool) -> None:
         who %= self.book.guards
+        if waits and who not in self.book.leaving and who in self.book.stakes:
+            self.start_unbonding(who)
         if waits and who in self.book.leaving:
             self.wait_until(self.book.leaving[who])
         refusal = first(
@@ -1231,7 +1235,7 @@ class ThreeGuards(Ledgers):
 
 
 QUICK = settings(max_examples=10, stateful_step_count=40, deadline=None, derandomize=True)
-MANY = settings(QUICK, max_examples=100, stateful_step_count=60)
+MANY = settings(QUICK, derandomize=False, database=None)
 
 # What a long run that is worth anything has come to; "" is success.
 WAYS = {
@@ -1260,6 +1264,8 @@ def test_every_call_and_every_state_is_the_book_s(cohort: type[Ledgers]) -> None
 @pytest.mark.parametrize("cohort", [OneGuard, ThreeGuards])
 def test_many_calls_and_states_are_the_book_s(cohort: type[Ledgers]) -> None:
     cohort.reached = Counter()
-    run_state_machine_as_test(cohort, settings=MANY)
+    # Many short runs: after ten examples Hypothesis mostly varies those that it has.
+    for number in range(10):
+        run_state_machine_as_test(seed(number)(cohort), settings=MANY)
     reached = {(name, refusal.removeprefix(LEDGER)) for name, refusal in cohort.reached}
     assert {(name, way) for name, ways in WAYS.items() for way in ways} <= reached
