@@ -931,7 +931,7 @@ class Ledgers(RuleBasedStateMachine):
         seed=SEEDS,
         absent=st.sampled_from([0, 0, 1, 2, 1 << 4]),
     )
-    def whole_round(self, seed: int, absent: int) -> None:
+    def whole_round(self, seed: int, absent: int, next_s: int | None = OPEN_S) -> None:
         """Play a round to its end, as far as the run lets it."""
         if self.book.stage == IDLE:
             self.open_round("", OPEN_S)
@@ -942,7 +942,7 @@ class Ledgers(RuleBasedStateMachine):
         if self.book.stage == SEALED:
             self.settle_truly(seed, seed)
         if self.book.stage == SETTLED:
-            self.finalize_in_time(OPEN_S)
+            self.finalize_in_time(next_s)
 
     # ----------------------------------------------------------------------------------------- overturned
 
@@ -1059,6 +1059,18 @@ class Ledgers(RuleBasedStateMachine):
         to = max((n for n in sound if n < book.tainted_from), default=0)
         self.rollback(book.current.number - to, "")
         assert book.tainted_from == 0
+        if book.current.is_final:  # Undone just now: it taints nothing.
+            for place in range(2):
+                self.overturn_at(book.current.number, place)
+
+    @step(3, IDLE, OPEN, seed=SEEDS, place=st.integers(0, 7))
+    def taint_and_roll_back(self, seed: int, place: int) -> None:
+        """The newest round is overturned as soon as it is final."""
+        self.whole_round(seed, 0, None)
+        if self.book.current.is_final and self.book.stage == IDLE:
+            self.overturn_at(self.book.current.number, place)
+        if self.book.tainted_from and self.book.stage == IDLE:
+            self.roll_back_to_what_is_sound()
 
     # --------------------------------------------------------------------------------------------- stakes
 
