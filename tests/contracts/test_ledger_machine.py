@@ -12,7 +12,7 @@ import pytest
 from eth_abi.abi import decode
 from eth_utils import keccak
 from eth_utils.abi import get_abi_output_types
-from hypothesis import note, settings
+from hypothesis import note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -472,7 +472,9 @@ class Ledgers(RuleBasedStateMachine):
         if book.stage == IDLE and book.tainted_from:
             self.roll_back_to_what_is_sound()
         elif book.stage == IDLE:
-            self.pause(False, GUARDIAN)
+            if book.is_paused:
+                self.open_round("", OPEN_S)
+                self.pause(False, GUARDIAN)
             self.open_round("", OPEN_S)
         elif book.stage == OPEN and book.now <= book.current.commit_deadline:
             self.commit_the_rest(0)
@@ -915,7 +917,7 @@ class Ledgers(RuleBasedStateMachine):
             book.void(VoidReason.SEED_MISSED if is_late else VoidReason.SETTLE_OVERDUE)
             self.look_at_the_clock()
 
-    @step(1, is_paused=st.sampled_from([False, False, True]), sender=st.sampled_from([GUARDIAN, AGGREGATOR]))
+    @step(2, is_paused=st.sampled_from([False, True]), sender=st.sampled_from([GUARDIAN, AGGREGATOR]))
     def pause(self, is_paused: bool, sender: int) -> None:
         refusal = first(LEDGER, (sender != GUARDIAN, "NotGuardian"))
         if self.attempt(refusal, self.f.pause(is_paused), sender):
@@ -929,7 +931,7 @@ class Ledgers(RuleBasedStateMachine):
         seed=SEEDS,
         absent=st.sampled_from([0, 0, 1, 2, 1 << 4]),
     )
-    def whole_round(self, seed: int, absent: int) -> None:
+    def whole_round(self, seed: int, absent: int, next_s: int | None = OPEN_S) -> None:
         """Play a round to its end, as far as the run lets it."""
         if self.book.stage == IDLE:
             self.open_round("", OPEN_S)
@@ -940,7 +942,7 @@ class Ledgers(RuleBasedStateMachine):
         if self.book.stage == SEALED:
             self.settle_truly(seed, seed)
         if self.book.stage == SETTLED:
-            self.finalize_in_time(OPEN_S)
+            self.finalize_in_time(next_s)
 
     # ----------------------------------------------------------------------------------------- overturned
 
@@ -1057,6 +1059,18 @@ class Ledgers(RuleBasedStateMachine):
         to = max((n for n in sound if n < book.tainted_from), default=0)
         self.rollback(book.current.number - to, "")
         assert book.tainted_from == 0
+        if book.current.is_final:  # Undone just now: it taints nothing.
+            for place in range(2):
+                self.overturn_at(book.current.number, place)
+
+    @step(3, IDLE, OPEN, seed=SEEDS, place=st.integers(0, 7))
+    def taint_and_roll_back(self, seed: int, place: int) -> None:
+        """The newest round is overturned as soon as it is final."""
+        self.whole_round(seed, 0, None)
+        if self.book.current.is_final and self.book.stage == IDLE:
+            self.overturn_at(self.book.current.number, place)
+        if self.book.tainted_from and self.book.stage == IDLE:
+            self.roll_back_to_what_is_sound()
 
     # --------------------------------------------------------------------------------------------- stakes
 
@@ -1092,6 +1106,8 @@ class Ledgers(RuleBasedStateMachine):
     @step(1, who=st.integers(0, 2), waits=st.booleans())
     def withdraw(self, who: int, waits: bool) -> None:
         who %= self.book.guards
+        if waits and who not in self.book.leaving and who in self.book.stakes:
+            self.start_unbonding(who)
         if waits and who in self.book.leaving:
             self.wait_until(self.book.leaving[who])
         refusal = first(
@@ -1230,8 +1246,8 @@ class ThreeGuards(Ledgers):
     WORKERS, GUARDS = 3, 3
 
 
-QUICK = settings(max_examples=10, stateful_step_count=40, deadline=None, derandomize=True)
-MANY = settings(QUICK, max_examples=100, stateful_step_count=60)
+QUICK = settings(max_examples=9, stateful_step_count=36, deadline=None, derandomize=True)
+MANY = settings(QUICK, max_examples=10, stateful_step_count=40, derandomize=False, database=None)
 
 # What a long run that is worth anything has come to; "" is success.
 WAYS = {
@@ -1260,6 +1276,8 @@ def test_every_call_and_every_state_is_the_book_s(cohort: type[Ledgers]) -> None
 @pytest.mark.parametrize("cohort", [OneGuard, ThreeGuards])
 def test_many_calls_and_states_are_the_book_s(cohort: type[Ledgers]) -> None:
     cohort.reached = Counter()
-    run_state_machine_as_test(cohort, settings=MANY)
+    # Many short runs: after about ten examples Hypothesis mostly varies those that it has.
+    for number in range(10):
+        run_state_machine_as_test(seed(number)(cohort), settings=MANY)
     reached = {(name, refusal.removeprefix(LEDGER)) for name, refusal in cohort.reached}
     assert {(name, way) for name, ways in WAYS.items() for way in ways} <= reached
