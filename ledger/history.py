@@ -156,6 +156,11 @@ class RoundHistory:
     rollbacks: list[Rollback] = field(default_factory=list)
 
     @property
+    def roots(self) -> dict[int, bytes]:
+        """Committed update roots, 32 bytes each, by cohort index."""
+        return {commitment.index: commitment.update_root for commitment in self.commitments}
+
+    @property
     def overturned(self) -> int:
         """Bitmap of the workers whose own contribution was overturned; not those of an overturned round."""
         return _bitmap(self.overturnings)

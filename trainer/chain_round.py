@@ -202,19 +202,23 @@ class ChainRound:
         """
         self._assayed_seed = seed
         history = self.history()
-        roots = {c.index: c.update_root for c in history.commitments}
+        roots, facts, posted = history.roots, self._client.facts, self._posted(history)
         signs = SeedSigns(seed)
         sound: dict[int, _Sound] = {}
-        facts = self._client.facts
-        found = {
-            index: self._assay_one(index, roots.get(index), signs, sound)
-            for index in range(len(facts.members))
-        }
-        self._ask_for_missing(history, found, signs, sound)
-        evidence = [found[index] for index in range(len(facts.members))]
-        traces = round_traces({index: one.leaves for index, one in sound.items()}, len(evidence))
+        found = [
+            self._assay_one(index, roots.get(index), signs, sound) for index in range(len(facts.members))
+        ]
+        if posted is None:
+            self._ask_for_missing(history, found, signs, sound)
+        else:
+            # What was posted stays posted, whatever has come or gone since.
+            for index, entry in enumerate(posted.entries):
+                if UNAVAILABLE in (found[index], entry) and entry.reading is None:
+                    found[index] = entry
+                    sound.pop(index, None)
+        traces = round_traces({index: one.leaves for index, one in sound.items()}, len(found))
         try:
-            draft = draft_settlement(evidence[: facts.workers], evidence[facts.workers :], traces.root)
+            draft = draft_settlement(found[: facts.workers], found[facts.workers :], traces.root)
         except QuorumError as error:
             what = f"the guard's own anchor cannot be read back from {self._store.url}"
             raise NoAnchorError(
@@ -223,33 +227,22 @@ class ChainRound:
             ) from error
         traces.store(self._store)
         median = gate.median(self._config.gate, draft)
-        settlement = replace(draft, median=median, poster=self._poster(draft))
+        poster = self._poster(draft) if posted is None else posted.poster
+        settlement = replace(draft, median=median, poster=poster)
         return Assayed(settlement, {index: one.data for index, one in sound.items()}, traces)
 
     def _ask_for_missing(
         self,
         history: RoundHistory,
-        found: dict[int, WorkerEvidence],
+        found: list[WorkerEvidence],
         signs: SeedSigns,
         sound: dict[int, _Sound],
     ) -> None:
         """Ask on the chain for what did not come, and put down what became of it."""
-        if history.verdicts is not None:
-            # What was posted stays posted, whatever has come or gone since.
-            facts = self._client.facts
-            posted = decode_settlement(
-                history.verdicts.payload, _presence(history), facts.workers, facts.guards
-            ).entries
-            for index, entry in enumerate(posted):
-                if UNAVAILABLE in (found[index], entry) and entry.reading is None:
-                    found[index] = entry
-                    sound.pop(index, None)
-            return
         if self._desk is None:
             return
-        roots = {c.index: c.update_root for c in history.commitments}
+        roots, facts = history.roots, self._client.facts
         marked = self._desk.marked(self.number)
-        facts = self._client.facts
         # Nothing can be settled without the only guard's own file, whatever the contract says of it.
         members = range(facts.workers if facts.guards == 1 else len(facts.members))
         # Marked: asked for in vain by somebody else. The contract says so, whatever our store has.
@@ -408,7 +401,7 @@ class ChainRound:
             )
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)
-        roots = {c.index: c.update_root for c in history.commitments}
+        roots = history.roots
         for index in decision.weights.indices:
             if not approvals.is_approved(index, roots[index]):
                 raise DisagreementError(
@@ -429,9 +422,6 @@ class ChainRound:
             return state.stage
         self.spend("settle", self._client.void_round(self._parties.operator, self.number))
         return self._client.state().stage
-
-    def _committed(self) -> dict[int, bytes]:
-        return {c.index: c.update_root for c in self.history().commitments}
 
     def _files(self, work: RoundWork) -> dict[int, tuple[bytes, int]]:
         """Store every update; give root and tokens to commit to, by cohort index."""
@@ -458,8 +448,15 @@ class ChainRound:
         digest = contribution.digest(self._client.facts.domain)
         return SignedCommitment(root, tokens, sign(digest, bytes(party.signer.key)))
 
+    def _posted(self, history: RoundHistory) -> Settlement | None:
+        """Read what was posted for the round; None if nothing was yet."""
+        if history.seal is None or history.verdicts is None:
+            return None
+        facts = self._client.facts
+        return decode_settlement(history.verdicts.payload, history.seal.presence, facts.workers, facts.guards)
+
     def _poster(self, draft: Settlement) -> int:
-        """Give the number of the guard that posts; one that has posted stays the one.
+        """Give the number of the guard that posts.
 
         It is the first that is bonded, honest and has a sound anchor. If none is all of that, a bonded one
         comes before an honest one, and that before one with an anchor.
@@ -467,10 +464,6 @@ class ChainRound:
         facts = self._client.facts
         if facts.guards == 1:
             return 0
-        history = self.history()
-        if history.verdicts is not None and history.seal is not None:
-            payload, presence = history.verdicts.payload, history.seal.presence
-            return decode_settlement(payload, presence, facts.workers, facts.guards).poster
         vault = None if facts.vault == NO_ADDRESS else VaultClient(self._client.node, facts.vault)
 
         def faults(number: int) -> tuple[bool, bool, bool, int]:
@@ -527,7 +520,3 @@ class ChainRound:
 
     def _facts(self, index: int) -> UpdateFacts:
         return self._client.facts.update_facts(self.number, index)
-
-
-def _presence(history: RoundHistory) -> int:
-    return 0 if history.seal is None else history.seal.presence

@@ -14,7 +14,6 @@ from ledger.blobs import BlobStore, BlobStoreFault
 from ledger.challenges import (
     ChallengeFacts,
     ClaimRefusedError,
-    CommitmentOpening,
     FaultAnswer,
     RequestKey,
     RequestKind,
@@ -31,7 +30,7 @@ from ledger.history import RoundHistory
 from ledger.request_book import Asked, RequestBook, RequestStatus
 from ledger.reverts import RevertedError
 from ledger.update import segment_count, update_root
-from trainer.challenger.rounds import challenge_facts
+from trainer.challenger.rounds import challenge_facts, open_commitment
 from trainer.delivery import fetch_committed
 from trainer.errors import InputError
 from trainer.reporting import Observer
@@ -200,7 +199,8 @@ class RequestDesk:
         for key in keys:
             asked = self.book.request_of(key)
             if asked.status == RequestStatus.NONE:
-                self.book.ask_sealed(self._account, key, self._opening(history, key.index))
+                opening = open_commitment(self._client, history, key.index)
+                self.book.ask_sealed(self._account, key, opening)
                 asked = self.book.request_of(key)
                 self._observer.note(
                     f"round {history.round}, member {key.index}: segment {key.position} did not come and is "
@@ -255,20 +255,6 @@ class RequestDesk:
             return Fate.STUCK  # cannot be: each part was checked under the root
         self._store.put(root, data)
         return Fate.DELIVERED
-
-    def _opening(self, history: RoundHistory, index: int) -> CommitmentOpening:
-        """Open the round's accumulator to one commitment."""
-        place = next(at for at, c in enumerate(history.commitments) if c.index == index)
-        signed, accumulators = self._client.chain_of(history)
-        commitment = history.commitments[place]
-        return CommitmentOpening(
-            update_root=commitment.update_root,
-            parent_model=history.parent_model,
-            tokens=commitment.tokens,
-            deadline=commitment.deadline,
-            accumulator_before=accumulators[place],
-            later_digests=tuple(signed[place + 1 :]),
-        )
 
     def _key(self, round_: int, index: int, position: int) -> RequestKey:
         return RequestKey(self._client.address, round_, index, RequestKind.SEGMENT, 0, position)

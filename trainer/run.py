@@ -183,21 +183,22 @@ class LedgerRun:
             journal.adopt_shared(Journal(Path(self._config.chain.deployment), node.chain_id))
         deployer = Deployer(node, self._parties.operator, journal)
         self._take_up(node, deployer.has_ledger)
-        has_challenge = self._config.chain.challenges and not deployer.has_ledger
-        has_requests = has_challenge and self._config.chain.data_requests
-        has_votes = self._config.guards > 1 and not deployer.has_ledger and not has_requests
+        challenge = data_requests = NO_ADDRESS
+        if not deployer.has_ledger:
+            if self._config.chain.challenges:
+                challenge = deployer.challenge()
+            if self._config.chain.data_requests:
+                data_requests = deployer.data_requests()
+            elif self._config.guards > 1:
+                data_requests = deployer.guard_votes()
         facts = RunFacts(
             run=self._run_id,
             initial_model=self._root,
             shape_digest=self._shape,
             length=len(self._theta),
             commit_window_s=COMMIT_WINDOW_S,
-            challenge=deployer.challenge() if has_challenge else NO_ADDRESS,
-            data_requests=deployer.data_requests()
-            if has_requests
-            else deployer.guard_votes()
-            if has_votes
-            else NO_ADDRESS,
+            challenge=challenge,
+            data_requests=data_requests,
         )
         return deployer.run(self._config.gate.as_tuple(), self._parties, facts)
 

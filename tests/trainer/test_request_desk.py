@@ -26,7 +26,7 @@ from tests.trainer.test_reorganisations import fork as fork
 from tests.trainer.toys import tiny_run
 from trainer.audit import audit
 from trainer.chain_round import ChainRound
-from trainer.challenger.rounds import settled_rounds
+from trainer.challenger.rounds import open_commitment, settled_rounds
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.fleet import WorkerUpdate
@@ -266,7 +266,7 @@ def test_whatever_others_ask_for_is_answered_while_the_window_is_open(
         ledger = self._client.address
         desk = desk_of(self._client, self._store)
         sealed = RequestKey(ledger, self.number, 0, RequestKind.SEGMENT, 0, 2)
-        desk.book.ask_sealed(CHALLENGER, sealed, desk._opening(self.history(), 0))
+        desk.book.ask_sealed(CHALLENGER, sealed, open_commitment(self._client, self.history(), 0))
         settle(self, settlement, decision)
         round_ = [one for _, one in settled_rounds(self._client) if one is not None][-1]
         # The depths are 3 (5 segments) and 2 (4 members): the whole tree, a member's part, a node in it.

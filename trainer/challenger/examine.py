@@ -138,7 +138,7 @@ class Examiner:
         """
         signs = SeedSigns(round_.verdicts.seed)
         posted_roots = self._posted_roots(round_, signs)
-        for index in sorted(round_.roots, reverse=True) if only is None else [only]:
+        for index in sorted(round_.history.roots, reverse=True) if only is None else [only]:
             if self._client.overturned_of(round_.number) >> index & 1:
                 continue
             found = self._member(round_, index, signs, posted_roots, is_alone=only is not None)
@@ -270,7 +270,7 @@ class Examiner:
         ledger = self.facts.domain.ledger
         key = RequestKey(ledger, round_.number, index, RequestKind.SEGMENT, 0, position)
         claim = WithheldClaim(self._target(round_, index), RequestKind.SEGMENT)
-        root = "0x" + round_.roots[index].hex()
+        root = "0x" + round_.history.roots[index].hex()
         return self._asked(round_, index, Field.BYTES, root, complaint, key, claim, may_change=True)
 
     def _no_trace(
@@ -392,7 +392,7 @@ class Examiner:
     def _deliver(self, round_: SettledRound, index: int, signs: SeedSigns) -> _Delivered:
         """Fetch the committed bytes and assay them."""
         facts = self._client.facts.update_facts(round_.number, index)
-        root = round_.roots[index]
+        root = round_.history.roots[index]
         nothing = Assay(None, Status.UNAVAILABLE)
         data, complaint = fetch_committed(self._store, root, facts.readable_bytes)
         if data is None:

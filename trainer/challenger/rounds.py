@@ -35,11 +35,6 @@ class SettledRound:
         """The round."""
         return self.history.round
 
-    @property
-    def roots(self) -> dict[int, bytes]:
-        """Committed update roots by cohort index."""
-        return {commitment.index: commitment.update_root for commitment in self.history.commitments}
-
     def target(self, client: LedgerClient, index: int) -> Target:
         """Open the round's record to one contribution.
 
@@ -51,20 +46,7 @@ class SettledRound:
             ChallengerError: The member did not commit; fault of the caller.
             EnvironmentFault: The node failed.
         """
-        history = self.history
-        place = next((at for at, c in enumerate(history.commitments) if c.index == index), None)
-        if place is None:
-            raise ChallengerError(f"member {index} did not commit to round {self.number}")
-        signed, accumulators = client.chain_of(history)
-        commitment, final = history.commitments[place], history.final
-        opened = CommitmentOpening(
-            update_root=commitment.update_root,
-            parent_model=history.parent_model,
-            tokens=commitment.tokens,
-            deadline=commitment.deadline,
-            accumulator_before=accumulators[place],
-            later_digests=tuple(signed[place + 1 :]),
-        )
+        opened, final = open_commitment(client, self.history, index), self.history.final
         if final is None:
             return Target(self.number, index, open_settlement(opened, self.covered))
         opening = open_settlement(opened, self.covered, final.model_root, final.weights_digest)
@@ -103,6 +85,33 @@ class JudgedRound:
     history: RoundHistory
     settled: SettledRound | None
     gate: GateState
+
+
+def open_commitment(client: LedgerClient, history: RoundHistory, index: int) -> CommitmentOpening:
+    """Open a sealed round's accumulator to one commitment.
+
+    Args:
+        client: The run's ledger.
+        history: The round.
+        index: Cohort index of a member that committed.
+
+    Raises:
+        ChallengerError: The member did not commit; fault of the caller.
+        EnvironmentFault: The node failed.
+    """
+    place = next((at for at, c in enumerate(history.commitments) if c.index == index), None)
+    if place is None:
+        raise ChallengerError(f"member {index} did not commit to round {history.round}")
+    signed, accumulators = client.chain_of(history)
+    commitment = history.commitments[place]
+    return CommitmentOpening(
+        update_root=commitment.update_root,
+        parent_model=history.parent_model,
+        tokens=commitment.tokens,
+        deadline=commitment.deadline,
+        accumulator_before=accumulators[place],
+        later_digests=tuple(signed[place + 1 :]),
+    )
 
 
 def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, SettledRound | None]]:

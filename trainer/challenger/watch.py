@@ -294,7 +294,7 @@ class Challenger:
             (settled for history, settled in settled_rounds(self._client) if history.round == round_number),
             None,
         )
-        if round_ is None or index not in round_.roots:
+        if round_ is None or index not in round_.history.roots:
             raise NoChallengesError(
                 f"round {round_number} is void or not settled, or member {index} did not commit to it",
                 hint="only what was posted can be false; `hallmark history` shows the rounds",
