@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from eth_utils import keccak, to_canonical_address, to_checksum_address
+from eth_utils import to_canonical_address, to_checksum_address
 
 from ledger import artifacts
 from ledger.asking import NodeAnswerError
 from ledger.client import LedgerClient, check_code, has_code
 from ledger.cohort import GUARDS_MAX, MEMBERS_MAX
 from ledger.errors import InputError
-from ledger.history import HistoryError, decode_log
+from ledger.history import HistoryError, decode_log, event_topic
 from ledger.node import Node
 from ledger.sending import Sent
 
 CONTRACT = "GuardVotes"
 
 _GAS = 500_000
-_VOTED = keccak(text="UndeliveredVoted(address,uint32,uint256,uint256)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,11 @@ class GuardVotes:
         """
         votes = []
         # Anybody's ledger may name this contract: what is not of this one is not even asked for.
-        topics = [_VOTED, bytes(12) + to_canonical_address(ledger), round_.to_bytes(32, "big")]
+        topics = [
+            event_topic(CONTRACT, "UndeliveredVoted"),
+            bytes(12) + to_canonical_address(ledger),
+            round_.to_bytes(32, "big"),
+        ]
         for log in self.node.logs(self.address, first_block, topics=topics):
             event = decode_log(log, CONTRACT)
             if event is None or event.name != "UndeliveredVoted":

@@ -72,10 +72,10 @@ class RequestBook:
             NotOurContractError: No code there, or not this version's.
             EnvironmentFault: The node failed.
         """
-        check_code(node, address, "DataRequests")
+        check_code(node, address, CONTRACT)
         self.node = node
         self.address = to_checksum_address(address)
-        contract = node.web3.eth.contract(address=self.address, abi=artifacts.load("DataRequests").abi)
+        contract = node.web3.eth.contract(address=self.address, abi=artifacts.load(CONTRACT).abi)
         self._functions: Any = contract.functions
         self.bond_wei = int(node.call(self._functions.requestBondWei()))
         self.answer_window_s = int(node.call(self._functions.answerWindowS()))
@@ -152,10 +152,7 @@ class RequestBook:
             RevertedError: The contract refused; somebody may have asked before.
             EnvironmentFault: The node failed.
         """
-        data = ask(key, opening)
-        return self.node.send_data(
-            sender, self.address, data, "request data", local_gas=_GAS, value_wei=self.bond_wei
-        )
+        return self._ask(sender, ask(key, opening), "request data")
 
     def ask_sealed(self, sender: LocalAccount, key: RequestKey, opening: CommitmentOpening) -> Sent:
         """Ask for a segment of a sealed round, with the bond (anybody).
@@ -164,10 +161,7 @@ class RequestBook:
             RevertedError: The contract refused; somebody may have asked before.
             EnvironmentFault: The node failed.
         """
-        data = ask_sealed(key, opening)
-        return self.node.send_data(
-            sender, self.address, data, "request a segment", local_gas=_GAS, value_wei=self.bond_wei
-        )
+        return self._ask(sender, ask_sealed(key, opening), "request a segment")
 
     def answer(self, sender: LocalAccount, calldata: bytes) -> Sent:
         """Answer a request; the bond is then owed to the sender (anybody).
@@ -199,6 +193,11 @@ class RequestBook:
             EnvironmentFault: The node failed.
         """
         return self.node.send(owner, self._functions.claim(owner.address), local_gas=_GAS)
+
+    def _ask(self, sender: LocalAccount, data: bytes, action: str) -> Sent:
+        return self.node.send_data(
+            sender, self.address, data, action, local_gas=_GAS, value_wei=self.bond_wei
+        )
 
 
 def request_book(client: LedgerClient) -> RequestBook | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from guard.state import GateState
 from guard.weights import CoalitionHistory
+from trainer.strict_json import digest_from, number_from
 
 
 def gate_as_json(gate: GateState) -> dict[str, object]:
@@ -26,19 +27,6 @@ def gate_from_json(content: Mapping[str, Any], workers: int, guards: int) -> Gat
     words: Sequence[str] = content["lanes"]
     if len(words) != len(fresh.lane_words):
         raise ValueError(f"{len(words)} lane words instead of {len(fresh.lane_words)}")
-    lanes = tuple(int.from_bytes(_word(word), "big") for word in words)
+    lanes = tuple(int.from_bytes(digest_from(word), "big") for word in words)
     coalition = CoalitionHistory.from_ints(workers, [int(value) for value in content["coalition"]])
-    return GateState(_yardstick(content["yardstick"]), lanes, coalition)
-
-
-def _word(text: str) -> bytes:
-    data = bytes.fromhex(text)
-    if len(data) != 32:
-        raise ValueError(f"{len(data)} bytes instead of 32")
-    return data
-
-
-def _yardstick(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no number")
-    return value
+    return GateState(number_from(content["yardstick"]), lanes, coalition)

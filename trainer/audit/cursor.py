@@ -19,7 +19,7 @@ from trainer.audit.report import Findings
 from trainer.errors import InputError
 from trainer.folder import write_atomic, write_atomic_bytes
 from trainer.gate_json import gate_as_json, gate_from_json
-from trainer.strict_json import loads
+from trainer.strict_json import digest_from, loads, number_from
 
 FORMAT = "hallmark.audit-cursor.v1"
 KEEP = 4
@@ -93,15 +93,15 @@ class Position:
         gate = content["gate"]
         Findings().restore(content["findings"])
         position = cls(
-            round=_number(content["round"]),
-            block=_number(content["block"]),
-            block_hash=_digest(content["block_hash"]),
-            root=_digest(content["root"]),
-            record=_digest(content["record"]),
+            round=number_from(content["round"]),
+            block=number_from(content["block"]),
+            block_hash=digest_from(content["block_hash"]),
+            root=digest_from(content["root"]),
+            record=digest_from(content["record"]),
             gate=None if gate is None else gate_from_json(gate, workers, guards),
             model=model,
             findings=content["findings"],
-            opened_count=_number(content["opened_count"]),
+            opened_count=number_from(content["opened_count"]),
         )
         if position.round < 1:
             raise ValueError("a round is at least 1")
@@ -188,7 +188,7 @@ class Cursor:
         """Read one position; None if its model is not kept any more."""
         model = None
         try:
-            root = _digest(entry["root"])
+            root = digest_from(entry["root"])
             if entry["has_model"]:
                 path = self._model_path(root)
                 if not path.exists():
@@ -206,7 +206,7 @@ class Cursor:
         return self._path.with_name(f"{self._path.name}.{root.hex()}.hmmd")
 
     def _drop_models(self) -> None:
-        kept = {self._model_path(_digest(e["root"])) for e in self._entries[-_MODEL_KEEP:]}
+        kept = {self._model_path(digest_from(e["root"])) for e in self._entries[-_MODEL_KEEP:]}
         for path in self._path.parent.glob(f"{self._path.name}.*.hmmd"):
             if path not in kept:
                 path.unlink(missing_ok=True)
@@ -237,16 +237,3 @@ def _read(path: Path, run: CursorRun) -> list[Mapping[str, Any]]:
 
 def _digest_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(text: str) -> bytes:
-    data = bytes.fromhex(text)
-    if len(data) != 32:
-        raise ValueError(f"{len(data)} bytes instead of 32")
-    return data
-
-
-def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no number")
-    return value
