@@ -90,6 +90,26 @@ def _majority(codes: Sequence[int]) -> int:
     return planes[-1]
 
 
+def check_guards(guards: Sequence[WorkerEvidence], anchor: Reading) -> None:
+    """Refuse several guards that are no committee, or another anchor than theirs.
+
+    Args:
+        guards: All guards of a cohort that has more than one, in cohort order.
+        anchor: What is said to be the committee's reading.
+
+    Raises:
+        EvidenceShapeError: They are one, or even in number, or the anchor is another; fault of the caller.
+        QuorumError: Too few guards have a reading; fault of whoever did not deliver.
+        RangeError: They are more than 15; fault of the caller.
+    """
+    check_guard_count(len(guards))
+    if len(guards) == 1:
+        raise EvidenceShapeError("one guard's reading is the anchor; it is not listed beside it")
+    reading = committee_reading(guards)
+    if anchor != reading:
+        raise EvidenceShapeError(f"the anchor is {anchor}, but the committee's reading is {reading}")
+
+
 def guard_scores(guards: Sequence[WorkerEvidence], code: int) -> tuple[int | None, ...]:
     """Give each guard's score against the committee's word, None for a guard without a reading.
 

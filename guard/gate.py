@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from guard.committee import check_guard_count, committee_reading, guard_lanes, guard_scores, merged_guard
+from guard.committee import check_guards, guard_lanes, guard_scores, merged_guard
 from guard.errors import EvidenceShapeError, MedianError, ParametersRefusedError
 from guard.evidence import (
     ABSENT,
-    CODE_MAX,
-    EXPONENT_MAX,
-    EXPONENT_MIN,
     MALFORMED,
     MEMBERS_MAX,
-    NORM2_MAX,
     UNAVAILABLE,
     Reading,
     Status,
@@ -24,12 +20,8 @@ from guard.score import score, upper_median
 
 __all__ = [
     "ABSENT",
-    "CODE_MAX",
-    "EXPONENT_MAX",
-    "EXPONENT_MIN",
     "MALFORMED",
     "MEMBERS_MAX",
-    "NORM2_MAX",
     "SPEC_TAG",
     "UNAVAILABLE",
     "GateParameters",
@@ -241,26 +233,6 @@ class RoundVerdict:
     def is_approved(self, index: int) -> bool:
         """Tell whether the worker with this cohort index is approved."""
         return bool(self.approved >> index & 1)
-
-
-def check_guards(guards: Sequence[WorkerEvidence], anchor: Reading) -> None:
-    """Refuse several guards that are no committee, or another anchor than theirs.
-
-    Args:
-        guards: All guards of a cohort that has more than one, in cohort order.
-        anchor: What is said to be the committee's reading.
-
-    Raises:
-        EvidenceShapeError: They are one, or even in number, or the anchor is another; fault of the caller.
-        QuorumError: Too few guards have a reading; fault of whoever did not deliver.
-        RangeError: They are more than 15; fault of the caller.
-    """
-    check_guard_count(len(guards))
-    if len(guards) == 1:
-        raise EvidenceShapeError("one guard's reading is the anchor; it is not listed beside it")
-    reading = committee_reading(guards)
-    if anchor != reading:
-        raise EvidenceShapeError(f"the anchor is {anchor}, but the committee's reading is {reading}")
 
 
 def lane_word_count(members: int) -> int:

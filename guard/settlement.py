@@ -3,9 +3,9 @@
 import struct
 from dataclasses import dataclass
 
-from guard.committee import check_guard_count
+from guard.committee import check_guard_count, check_guards
 from guard.errors import EvidenceShapeError, PayloadError, QuorumError, RangeError
-from guard.gate import MEMBERS_MAX, Reading, Status, WorkerEvidence, check_guards
+from guard.gate import MEMBERS_MAX, Reading, Status, WorkerEvidence
 
 HEAD_BYTES = 160
 BYTES_PER_WORKER = 41

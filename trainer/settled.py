@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from guard.committee import committee_reading
-from guard.evidence import Status, WorkerEvidence
+from guard.gate import Status, WorkerEvidence
 from guard.settlement import Settlement
 from guard.state import Decision
 from ledger import digests

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from eth_account.signers.local import LocalAccount
 
-from guard.gate import CODE_MAX, MALFORMED, UNAVAILABLE, Reading, WorkerEvidence
+from guard.evidence import CODE_MAX
+from guard.gate import MALFORMED, UNAVAILABLE, Reading, WorkerEvidence
 from guard.settlement import Settlement
 from guard.state import GateState
 from ledger.blobs import BlobStore
