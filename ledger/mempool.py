@@ -8,6 +8,8 @@ from eth_utils import to_checksum_address
 
 from ledger.asking import NodeAnswerError
 
+_NUMBERS = ("nonce", "value", "gas", "maxFeePerGas", "maxPriorityFeePerGas")
+
 
 def hanging(
     request: Callable[..., Any], account: LocalAccount, nonce: int, chain_id: int
@@ -31,17 +33,14 @@ def hanging(
     """
     for found in _pool(request, account):
         try:
-            if int(found["nonce"], 16) != nonce:
+            numbers = {name: int(found[name], 16) for name in _NUMBERS}
+            if numbers["nonce"] != nonce or min(numbers.values()) < 0:
                 continue
             fields: dict[str, Any] = {
+                **numbers,
                 "to": to_checksum_address(found["to"]) if found.get("to") else "",
                 "data": bytes.fromhex(found["input"][2:]),
-                "value": int(found["value"], 16),
-                "gas": int(found["gas"], 16),
-                "nonce": nonce,
                 "chainId": chain_id,
-                "maxFeePerGas": int(found["maxFeePerGas"], 16),
-                "maxPriorityFeePerGas": int(found["maxPriorityFeePerGas"], 16),
             }
             if account.sign_transaction(fields).hash == bytes.fromhex(found["hash"][2:]):
                 return fields

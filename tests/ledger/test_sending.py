@@ -240,8 +240,23 @@ def test_a_node_gets_nothing_signed_that_was_not_ours(pool: Mempool, field: str)
     assert node.balance_wei("0x" + "99" * 20) == 0
 
 
+SHOWN = {
+    "nonce": "0x0", "to": PAYEE, "input": "0x", "value": "0x7", "gas": "0x5208", "maxFeePerGas": "0x1",
+    "maxPriorityFeePerGas": "0x1", "hash": "0x" + "00" * 32,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "content", [None, [], {"pending": 7}, {"pending": {"0": None}}, {"pending": {"0": {}}}]
+    "content",
+    [
+        None,
+        [],
+        {"pending": 7},
+        {"pending": {"0": None}},
+        {"pending": {"0": {}}},
+        {"pending": {"0": {**SHOWN, "value": "-0x1"}}},
+        {"pending": {"0": {**SHOWN, "gas": "0x" + "f" * 80}}},
+    ],
 )
 def test_nonsense_in_a_mempool_is_passed_over(pool: Mempool, content: Any) -> None:
     hang(pool)
