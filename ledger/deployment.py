@@ -22,6 +22,7 @@ from ledger.errors import EnvironmentFault, InputError
 from ledger.node import Node
 from ledger.parties import Parties, Party, joining_proof
 from ledger.stakes import VaultClient
+from ledger.strict_json import loads
 
 FORMAT = 1
 MINIMUM_BOND_WEI = 10**16
@@ -449,7 +450,7 @@ def ledger_created_after(path: Path, chain_id: int) -> int:
 
 def _read_steps(path: Path, chain_id: int) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DeploymentError(f"cannot read deployment {path}: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -11,15 +11,16 @@ from typing import Any, cast
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
-from web3 import Web3
+from web3 import HTTPProvider, Web3
 from web3.exceptions import BlockNotFound
 from web3.providers.base import BaseProvider
-from web3.types import BlockData, LogReceipt, RPCEndpoint, TxData
+from web3.types import BlockData, LogReceipt, RPCEndpoint, RPCResponse, TxData
 
 from ledger.asking import NodeAnswerError, NodeUnavailableError, ask, with_fields
 from ledger.errors import InputError
 from ledger.fees import CONFIRMATIONS, LOCAL_CONFIRMATIONS, TIP_WEI, SendPolicy
 from ledger.sending import Sender, Sent
+from ledger.strict_json import loads
 
 LOCAL_CHAIN_ID = 31337
 
@@ -39,6 +40,13 @@ _TOO_MUCH = (
 _PAGE_BLOCKS = 512
 _PAGE_BLOCKS_MAX = 1 << 17
 _PAGE_LOGS = 512
+
+
+class _HttpProvider(HTTPProvider):
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """Parse an answer; one that is nested without end must not end the process."""
+        return cast(RPCResponse, loads(raw_response))
 
 
 class WrongChainError(InputError):
@@ -91,9 +99,7 @@ class Node:
         """
         if not rpc_url.startswith(("http://", "https://")):
             raise InputError(f"not an http(s) URL: {rpc_url!r}", hint="for instance http://127.0.0.1:8545")
-        provider = Web3.HTTPProvider(
-            rpc_url, request_kwargs={"timeout": 60}, exception_retry_configuration=None
-        )
+        provider = _HttpProvider(rpc_url, request_kwargs={"timeout": 60}, exception_retry_configuration=None)
         return cls(provider, expected_chain_id=expected_chain_id, policy=policy)
 
     @property
@@ -183,7 +189,9 @@ class Node:
             NodeUnavailableError: The node did not answer.
             NodeAnswerError: It refused.
         """
-        response = ask(lambda: self.web3.provider.make_request(RPCEndpoint(method), list(parameters)), method)
+        response = ask(
+            lambda: dict(self.web3.provider.make_request(RPCEndpoint(method), list(parameters))), method
+        )
         if "error" in response:
             raise NodeAnswerError(f"{method}: {response['error']}")
         return response.get("result")
@@ -456,12 +464,13 @@ class Node:
             time.sleep(1.0)
 
     def _local(self, method: str, *parameters: object) -> None:
-        response = ask(lambda: self.web3.provider.make_request(RPCEndpoint(method), list(parameters)), method)
-        if "error" in response:
+        try:
+            self.request(method, *parameters)
+        except NodeAnswerError as error:
             raise NodeAnswerError(
-                f"{method} failed: {response['error']}",
+                str(error),
                 hint="a chain with id 31337 is expected to offer the evm_* methods of local chains",
-            )
+            ) from error
 
 
 def _is_too_much(error: NodeAnswerError) -> bool:

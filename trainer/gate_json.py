@@ -5,7 +5,7 @@ from typing import Any
 
 from guard.state import GateState
 from guard.weights import CoalitionHistory
-from trainer.strict_json import digest_from, number_from
+from ledger.strict_json import digest_from, number_from
 
 
 def gate_as_json(gate: GateState) -> dict[str, object]:

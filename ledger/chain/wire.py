@@ -1,16 +1,14 @@
 """JSON-RPC 2.0 envelopes: hostile bytes in, an answer out, whatever happens."""
 
 import json
-import re
 from collections.abc import Sequence
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 from ledger.chain import params
 from ledger.chain.params import Json, RpcError
+from ledger.strict_json import loads
 
 DEFAULT_MAX_BATCH: Final = 1_000
-MAX_DEPTH: Final = 64
-_STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _REQUEST_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 
 
@@ -32,32 +30,10 @@ def decode(body: bytes | str) -> Json:
         RpcError: It is no JSON, or is nested or has numbers beyond reason.
     """
     try:
-        text = body if isinstance(body, str) else body.decode()
-        _check_depth(text)
-        parsed: Json = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        parsed: Json = loads(body)
+    except ValueError as error:
         raise RpcError(params.PARSE_ERROR, "parse error: the body is not valid JSON") from error
     return parsed
-
-
-def _check_depth(text: str) -> None:
-    # py-evm and its relatives raise Python's recursion limit so far that the JSON parser would
-    # overflow the C stack, and kill the process, before it reaches the limit.
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        found = match[0]
-        if found in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ValueError("nested too deeply")
-        elif found in "]}":
-            depth -= 1
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def encode(value: Json) -> str:

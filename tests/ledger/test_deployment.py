@@ -209,7 +209,18 @@ def test_shared_contract_of_votes_is_adopted(tmp_path: Path) -> None:
         assert run.node.block_number() == head
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "chain_id": 1}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": 2}',
+        '{"format": 1, "chain_id": 1}',
+        "\x00",
+        pytest.param("[" * 200_000, id="nested"),
+    ],
+)
 def test_what_is_no_deployment_of_this_chain_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "deployment.json"
     path.write_text(text)

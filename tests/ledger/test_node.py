@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import requests
+from web3 import Web3
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
@@ -75,6 +76,36 @@ def test_nonsense_is_the_environments_fault(result: Any) -> None:
     ):
         with pytest.raises(EnvironmentFault):
             question()
+
+
+@pytest.mark.parametrize("response", [None, 7, [1], "no"])
+def test_a_response_that_is_no_object_is_the_environments_fault(
+    monkeypatch: pytest.MonkeyPatch, response: Any
+) -> None:
+    node = Node(Canned(lambda *_: "0x0"))
+    monkeypatch.setattr(Canned, "make_request", lambda *_: response)
+    with pytest.raises(NodeAnswerError):
+        node.request("eth_getBlockByNumber", "0x0", True)
+    with pytest.raises(EnvironmentFault):
+        Node(Canned(lambda *_: "0x0"))
+
+
+BODIES = {
+    "lists": b"[" * 200_000,
+    "objects": b'{"result":' * 200_000,
+    "no text": b"\xff",
+    "NaN": b"NaN",
+    "": b"",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_an_answer_that_is_no_json_or_nested_without_end_is_the_environments_fault(
+    monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(Web3.HTTPProvider, "_make_request", lambda *_: body)
+    with pytest.raises(NodeAnswerError, match="makes no sense"):
+        Node.connect("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("logs", [[{}], [{"address": 7}], "0x", [None], [{"topics": []}]])

@@ -321,10 +321,11 @@ def test_journal_of_another_chain_or_ledger(lied: Path, tmp_path: Path) -> None:
         assert report.rounds == [1, 2, 3]
         with pytest.raises(JournalError, match="is of ledger"):
             ChallengeJournal(path, 31337, "0x" + "22" * 20)
-        path.write_text(path.read_text()[:40])
-        with pytest.raises(JournalError, match="cannot read") as caught:
-            journal(recorded, path)
-        assert "remove it" in caught.value.hint
+        for broken in (path.read_text()[:40], "[" * 200_000):
+            path.write_text(broken)
+            with pytest.raises(JournalError, match="cannot read") as caught:
+                journal(recorded, path)
+            assert "remove it" in caught.value.hint
 
 
 def test_missing_bytes_and_a_node_that_fails_are_tried_again_and_not_for_ever(lied: Path) -> None:

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Self
 from guard.errors import GuardError
 from guard.state import GateState
 from ledger.errors import LedgerError
+from ledger.strict_json import digest_from, loads, number_from
 from ledger.update import Model, decode_model, encode_model, model_root
 from trainer.audit.report import Findings
 from trainer.errors import InputError
 from trainer.folder import write_atomic, write_atomic_bytes
 from trainer.gate_json import gate_as_json, gate_from_json
-from trainer.strict_json import digest_from, loads, number_from
 
 FORMAT = "hallmark.audit-cursor.v1"
 KEEP = 4

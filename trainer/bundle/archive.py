@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+from ledger.strict_json import loads
 from trainer.bundle.errors import BundleError
-from trainer.strict_json import loads
 
 FORMAT = "hallmark.bundle.v1"
 MANIFEST = "manifest.json"

@@ -11,6 +11,7 @@ from eth_utils import keccak, to_checksum_address
 from ledger import artifacts
 from ledger.blobs import BlobKind, BlobMissingError, BlobStore, BlobTooLargeError
 from ledger.node import Node
+from ledger.strict_json import loads
 from trainer.audit.blocks import decode_header
 from trainer.audit.local import Kept, LocalClaims, safe_config
 from trainer.audit.source import RefusedError, reading
@@ -20,7 +21,6 @@ from trainer.bundle.errors import BundleError
 from trainer.bundle.state import ProvenState, RevertedViewError
 from trainer.config import table_of
 from trainer.errors import ConfigError
-from trainer.strict_json import loads
 
 CONTRACTS = ("ContributionLedger", "GateSpec", "GuardVotes", "Reputation", "WorkerRegistry")
 """Whose ABI and code a bundle carries; those of this version, or the bundle is refused."""

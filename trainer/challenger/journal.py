@@ -12,6 +12,7 @@ from typing import Any
 
 from guard.errors import GuardError
 from ledger.history import RoundHistory
+from ledger.strict_json import digest_from, loads, number_from
 from trainer.challenger.errors import JournalError
 from trainer.challenger.rounds import Position
 from trainer.challenger.signatures import SignedRoots
@@ -145,7 +146,7 @@ class ChallengeJournal:
 
     def _load(self, path: Path) -> None:
         try:
-            content: Any = json.loads(path.read_text())
+            content = loads(path.read_text())
             about = {key: content[key] for key in self._about}
             cursor, record = int(content["cursor"]), str(content["record"])
             ahead = {int(number): str(value) for number, value in content["ahead"].items()}
@@ -176,9 +177,9 @@ class ChallengeJournal:
 def _position(content: Mapping[str, Any], workers: int, guards: int) -> Position:
     try:
         position = Position(
-            round=int(content["round"]),
-            block=int(content["block"]),
-            block_hash=bytes.fromhex(content["block_hash"]),
+            round=number_from(content["round"]),
+            block=number_from(content["block"]),
+            block_hash=digest_from(content["block_hash"]),
             record=str(content["record"]),
             gate=gate_from_json(content["gate"], workers, guards),
         )
