@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.eventful import ROUNDS, make_eventful
+from tests.trainer.lying import code_bit, exponent_by, tell_lies
 from tests.trainer.recorded import Recorded, record, reopen
 from tests.trainer.toys import tiny_run
 from trainer.folder import RunFolder
@@ -30,3 +31,13 @@ def eventful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorde
         reports = run(config, SilentObserver())
     with reopen(RunFolder(Path(config.out))) as recorded:
         yield recorded, reports
+
+
+@pytest.fixture
+def lied(tmp_path: Path) -> Path:
+    """A finished run of three rounds; false are a word in round 1 and an exponent in round 3."""
+    config = tiny_run(out=str(tmp_path / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        tell_lies(patch, {1: code_bit(1, 3), 3: exponent_by(2, -1)})
+        run(config, SilentObserver())
+    return Path(config.out)

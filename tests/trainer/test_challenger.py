@@ -266,16 +266,6 @@ def test_what_is_withheld_is_asked_for_and_overturned_when_nobody_answers(tmp_pa
 # Late, interrupted, by hand
 
 
-@pytest.fixture
-def lied(tmp_path: Path) -> Path:
-    """A finished run of three rounds; false are a word in round 1 and an exponent in round 3."""
-    config = tiny_run(out=str(tmp_path / "run"))
-    with pytest.MonkeyPatch.context() as patch:
-        tell_lies(patch, {1: code_bit(1, 3), 3: exponent_by(2, -1)})
-        run(config, SilentObserver())
-    return Path(config.out)
-
-
 def journal(recorded: Recorded, path: Path) -> ChallengeJournal:
     return ChallengeJournal(path, 31337, recorded.ledger)
 

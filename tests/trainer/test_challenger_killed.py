@@ -14,7 +14,7 @@ from ledger.client import LedgerClient
 from ledger.history import decode_log
 from ledger.node import Node
 from ledger.parties import local_challenger
-from tests.trainer.lying import CHALLENGER, code_bit, exponent_by, tell_lies
+from tests.trainer.lying import CHALLENGER, code_bit, tell_lies
 from tests.trainer.recorded import ForgingProvider, Recorded, reopen
 from tests.trainer.toys import tiny_run
 from trainer.challenger import ChallengeJournal, Challenger, PassReport
@@ -77,16 +77,6 @@ while True:
         sys.exit(os.waitstatus_to_exitcode(status))
     assert os.WTERMSIG(status) == signal.SIGKILL
 """
-
-
-@pytest.fixture
-def lied(tmp_path: Path) -> Path:
-    """A finished run of three rounds; false are a word in round 1 and an exponent in round 3."""
-    config = tiny_run(out=str(tmp_path / "run"))
-    with pytest.MonkeyPatch.context() as patch:
-        tell_lies(patch, {1: code_bit(1, 3), 3: exponent_by(2, -1)})
-        run(config, SilentObserver())
-    return Path(config.out)
 
 
 @pytest.mark.parametrize("only", ["eth_sendRawTransaction", pytest.param("", marks=pytest.mark.slow)])

@@ -42,7 +42,7 @@ from tests.trainer.lying import (
     watch_lies,
 )
 from tests.trainer.recorded import Forge, Recorded, call, record, reopen
-from tests.trainer.test_resume import Killed, Killer, outcome, rounds_told
+from tests.trainer.test_resume import Killed, assert_kills_change_nothing, outcome
 from trainer.audit import AuditOptions, audit
 from trainer.chain_round import ChainRound
 from trainer.challenger import State
@@ -257,25 +257,7 @@ def test_guarded_run_killed_at_every_point_ends_like_one_that_was_not(
     recorded, reports, _ = guarded
     make_eventful_for_guards(monkeypatch)
     config = guarded_run(str(tmp_path / "run"))
-    with pytest.MonkeyPatch.context() as patch:
-        killer = Killer(patch)
-        while True:
-            try:
-                run(config, SilentObserver())
-                break
-            except Killed:
-                assert len(killer.points) < 300
-    assert len(killer.points) > 100
-    with reopen(RunFolder(Path(config.out))) as killed:
-        assert outcome(killed) == outcome(recorded)
-        assert killed.audit().ok
-        assert rounds_told(killed.folder) == list(range(1, ROUNDS + 1))
-    for line, report in zip(killed.folder.metric_lines(), reports, strict=True):
-        unlike = {"gas", "seconds"}
-        whole = report.as_json()
-        assert {k: v for k, v in line.items() if k not in unlike} == {
-            k: v for k, v in whole.items() if k not in unlike
-        }
+    assert_kills_change_nothing(config, recorded, reports, points=range(101, 301))
 
 
 def test_run_killed_between_any_two_votes_goes_on_with_the_rest(

@@ -27,7 +27,7 @@ from tests.trainer.toys import tiny_run
 from trainer.audit import audit
 from trainer.chain_round import ChainRound, DisagreementError
 from trainer.chain_session import RunTarget, open_recorded_run
-from trainer.config import load_config
+from trainer.config import RunConfig, load_config
 from trainer.errors import ConfigError
 from trainer.folder import RunFolder
 from trainer.reporting import RoundReport, SilentObserver
@@ -89,12 +89,17 @@ def rounds_told(folder: RunFolder) -> list[int]:
     return [line["round"] for line in folder.metric_lines()]
 
 
-def test_run_killed_at_every_point_ends_like_one_that_was_not(
-    eventful: tuple[Recorded, list[RoundReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def assert_kills_change_nothing(
+    config: RunConfig, whole: Recorded, reports: list[RoundReport], points: range
 ) -> None:
-    recorded, reports = eventful
-    make_eventful(monkeypatch)
-    config = tiny_run(out=str(tmp_path / "run"), workers=3, rounds=ROUNDS)
+    """Kill a run at every point, and compare how it ends with one that was not killed.
+
+    Args:
+        config: The run.
+        whole: The one that was not killed.
+        reports: What that one reported.
+        points: At how many points it is killed.
+    """
     with pytest.MonkeyPatch.context() as patch:
         killer = Killer(patch)
         while True:
@@ -102,19 +107,25 @@ def test_run_killed_at_every_point_ends_like_one_that_was_not(
                 run(config, SilentObserver())
                 break
             except Killed:
-                assert len(killer.points) < 200
-    assert len(killer.points) > 50
+                assert len(killer.points) < points.stop
+    assert len(killer.points) in points
     with reopen(RunFolder(Path(config.out))) as killed:
-        assert outcome(killed) == outcome(recorded)
+        assert outcome(killed) == outcome(whole)
         assert killed.audit().ok
-        assert rounds_told(killed.folder) == list(range(1, ROUNDS + 1))
-    lines = zip(killed.folder.metric_lines(), reports, strict=True)
-    for line, report in lines:
-        unlike = {"gas", "seconds"}  # a killed process has taken its measurements with it
-        whole = report.as_json()
+        assert rounds_told(killed.folder) == [report.round_number for report in reports]
+    unlike = {"gas", "seconds"}  # a killed process has taken its measurements with it
+    for line, report in zip(killed.folder.metric_lines(), reports, strict=True):
         assert {k: v for k, v in line.items() if k not in unlike} == {
-            k: v for k, v in whole.items() if k not in unlike
+            k: v for k, v in report.as_json().items() if k not in unlike
         }
+
+
+def test_run_killed_at_every_point_ends_like_one_that_was_not(
+    eventful: tuple[Recorded, list[RoundReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_eventful(monkeypatch)
+    config = tiny_run(out=str(tmp_path / "run"), workers=3, rounds=ROUNDS)
+    assert_kills_change_nothing(config, *eventful, points=range(51, 201))
 
 
 def test_audit_of_a_killed_run_finds_no_difference_and_says_how_far_it_got(
@@ -147,14 +158,19 @@ def test_audit_of_a_killed_run_finds_no_difference_and_says_how_far_it_got(
     ]  # fmt: skip
 
 
+def run_until(monkeypatch: pytest.MonkeyPatch, config: RunConfig, step: str) -> None:
+    """Kill a run when its first round comes to a step of ChainRound."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ChainRound, step, die)
+        with pytest.raises(Killed):
+            run(config, SilentObserver())
+
+
 def test_run_resumed_after_the_deadline_leaves_the_round_void_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(ChainRound, "commit", die)
-        with pytest.raises(Killed):
-            run(config, SilentObserver())
+    run_until(monkeypatch, config, "commit")
     with EmbeddedChain.open(RunFolder(Path(config.out)).chain, clock=LogicalClock()) as chain:
         chain.skip_time(10_000)
         chain.mine()
@@ -170,10 +186,7 @@ def test_run_resumed_on_a_chain_that_was_idle_past_the_deadline_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(ChainRound, "commit", die)
-        with pytest.raises(Killed):
-            run(config, SilentObserver())
+    run_until(monkeypatch, config, "commit")
     with EmbeddedChain.open(RunFolder(Path(config.out)).chain, clock=LogicalClock()) as chain:
         chain.skip_time(10_000)  # no block: only the next one will show how late it is
     assert [report.metric is None for report in run(config, SilentObserver())] == [True, False]
@@ -183,10 +196,7 @@ def test_round_whose_seed_was_missed_is_voided_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_run(out=str(tmp_path / "run"), workers=2, rounds=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(ChainRound, "settle", die)
-        with pytest.raises(Killed):
-            run(config, SilentObserver())
+    run_until(monkeypatch, config, "settle")
     with EmbeddedChain.open(RunFolder(Path(config.out)).chain, clock=LogicalClock()) as chain:
         for _ in range(BLOCKHASH_REACH + 1):
             chain.mine()
