@@ -100,6 +100,8 @@ class RequestDesk:
         self._most_segments = most_segments
         self._facts: ChallengeFacts = challenge_facts(client.facts)
         self._segments = segment_count(client.facts.length)
+        # Of a large update only the last one is asked for.
+        self._asked_positions = {*range(min(self._segments, most_segments)), self._segments - 1}
         self._first_block = self._next_block = first_block
         self._open: dict[bytes, Asked] = {}
         self.book = RequestBook(client.node, client.facts.data_requests)
@@ -225,7 +227,7 @@ class RequestDesk:
 
     def _close_rest(self, round_: int, index: int) -> None:
         """Take back the bonds for other segments of a member that is marked already."""
-        for position in range(min(self._segments, self._most_segments)):
+        for position in self._asked_positions:
             key = self._key(round_, index, position)
             asked = self.book.request_of(key)
             if asked.status == RequestStatus.OPEN and self._node.next_timestamp() > asked.answer_by:
@@ -339,7 +341,7 @@ class RequestDesk:
         data = self._file(key.round, _Wanted(asked.root, key.index))
         if data is not None:
             return find_fault(data, self._facts, key.round, key.index)
-        for position in {*range(min(self._segments, self._most_segments)), self._segments - 1}:
+        for position in self._asked_positions:
             segment = self._key(key.round, key.index, position)
             if self.book.request_of(segment).status == RequestStatus.ANSWERED:
                 shown = self._shown(segment, asked.root)

@@ -16,6 +16,7 @@ from ledger.chain import EmbeddedChain
 from ledger.challenges import RequestKey, RequestKind, SegmentAnswer, UpdateTree
 from ledger.deployment import ledger_address
 from ledger.digests import VoidReason
+from ledger.history import read_round
 from ledger.node import Node
 from ledger.request_book import RequestStatus
 from ledger.update import HEADER_BYTES, update_root
@@ -201,6 +202,30 @@ def test_an_update_too_large_to_be_asked_for_makes_the_round_void(
         voided = recorded.histories[0].voided
         assert voided is not None
         assert voided.reason == VoidReason.SETTLE_OVERDUE
+
+
+def test_the_bond_for_a_large_update_comes_back_when_another_request_has_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withheld = Withheld(monkeypatch)
+
+    def ask_or_close(desk: RequestDesk) -> None:
+        client = desk._client
+        key = RequestKey(client.address, ROUND, WITHHOLDER, RequestKind.SEGMENT, 0, 0)
+        asked = desk.book.request_of(key)
+        if asked.status == RequestStatus.NONE:
+            history = read_round(client.node, client.address, ROUND)
+            desk.book.ask_sealed(CHALLENGER, key, open_commitment(client, history, WITHHOLDER))
+        elif asked.status == RequestStatus.OPEN:
+            client.node.wait_until(asked.answer_by + 1)
+            desk.book.close(CHALLENGER, key)
+
+    withheld.meanwhile(monkeypatch, ask_or_close)
+    config = config_of(tmp_path, request_segments=4)
+    reports = play(config)
+    assert reports[0].statuses[WITHHOLDER] == Status.UNAVAILABLE
+    assert withheld.waits == 2
+    check(config)
 
 
 def test_bytes_that_come_meanwhile_are_taken_and_the_request_is_answered_with_them(
