@@ -49,8 +49,11 @@ def ask(question: Callable[[], _T], action: str) -> _T:
             raise decode_revert(action, _revert_data(error)) from error
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
             if attempt == _RETRIES - 1:
+                # Never the text of the error: it has the URL, and an URL may have a key in it.
+                status = getattr(getattr(error, "response", None), "status_code", None)
+                why = type(error).__name__ if status is None else f"HTTP status {status}"
                 raise NodeUnavailableError(
-                    f"{action}: the node does not answer ({type(error).__name__})",
+                    f"{action}: the node does not answer ({why})",
                     hint="start one with `hallmark chain start`, or check --rpc-url; nothing was lost",
                 ) from error
             time.sleep(delay_s)

@@ -54,6 +54,19 @@ def test_node_that_does_not_answer_is_unavailable(error: Exception) -> None:
     assert "nothing was lost" in caught.value.hint
 
 
+def test_http_status_is_told_and_the_key_in_the_url_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bytes:
+        response = requests.Response()
+        response.status_code, response.url = 403, "http://127.0.0.1:9/secret"
+        response.raise_for_status()
+        return b""
+
+    monkeypatch.setattr(Web3.HTTPProvider, "_make_request", refuse)
+    with pytest.raises(NodeUnavailableError, match="HTTP status 403") as caught:
+        Node.connect("http://127.0.0.1:9/secret")
+    assert "secret" not in str(caught.value)
+
+
 def test_node_that_answers_the_fourth_time_is_good_enough() -> None:
     tries: list[str] = []
 
