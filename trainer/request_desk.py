@@ -4,7 +4,6 @@ docs/spec/challenge.md, "Requests". The chain says how far each request is, so a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from eth_account.signers.local import LocalAccount
@@ -50,19 +49,6 @@ class Fate(Enum):
     UNANSWERED = "nobody has answered: it is unavailable"
     MALFORMED = "an answer shows that it is malformed"
     STUCK = "parts were answered, and the whole cannot be had"
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What has to be known of an update before its fate is.
-
-    Attributes:
-        root: Committed root.
-        index: Cohort index.
-    """
-
-    root: bytes
-    index: int
 
 
 class RequestDesk:
@@ -136,7 +122,7 @@ class RequestDesk:
             deadlines = [self._answer_all()]
             for index, root in missing.items():
                 if index not in fates:
-                    fate, deadline = self._step(history, _Wanted(root, index))
+                    fate, deadline = self._step(history, index, root)
                     if fate is not None:
                         fates[index] = fate
                         self._observer.note(f"round {history.round}, member {index}: {fate.value}")
@@ -170,19 +156,19 @@ class RequestDesk:
 
     # Asking
 
-    def _step(self, history: RoundHistory, wanted: _Wanted) -> tuple[Fate | None, int]:
+    def _step(self, history: RoundHistory, index: int, root: bytes) -> tuple[Fate | None, int]:
         """Do what can be done now about one update; give its fate, or until when answers count."""
-        round_, index = history.round, wanted.index
+        round_ = history.round
         last = self._key(round_, index, self._segments - 1)
         asked = self.book.request_of(last)
         if self.marked(round_) >> index & 1:
             self._close_rest(round_, index)
             return Fate.UNANSWERED, 0
-        if self._file(round_, wanted) is not None:
+        if self._file(round_, index, root) is not None:
             return Fate.DELIVERED, 0
         if asked.status != RequestStatus.ANSWERED:
             return self._await(history, [last])
-        shown = self._shown(last, wanted.root)
+        shown = self._shown(last, root)
         if shown is None:
             return Fate.STUCK, 0
         if shown.fault(self._facts) is not None:
@@ -192,7 +178,7 @@ class RequestDesk:
         keys = [self._key(round_, index, position) for position in range(self._segments)]
         if any(self.book.request_of(key).status != RequestStatus.ANSWERED for key in keys):
             return self._await(history, keys)
-        return self._put_together(keys, wanted.root), 0
+        return self._put_together(keys, root), 0
 
     def _await(self, history: RoundHistory, keys: Sequence[RequestKey]) -> tuple[Fate | None, int]:
         """Ask for what nobody has asked for; close what nobody has answered in time."""
@@ -261,12 +247,12 @@ class RequestDesk:
     def _key(self, round_: int, index: int, position: int) -> RequestKey:
         return RequestKey(self._client.address, round_, index, RequestKind.SEGMENT, 0, position)
 
-    def _file(self, round_: int, wanted: _Wanted) -> bytes | None:
+    def _file(self, round_: int, index: int, root: bytes) -> bytes | None:
         """Give the committed bytes, if the store has them."""
-        facts = self._client.facts.update_facts(round_, wanted.index)
-        data, _ = fetch_committed(self._store, wanted.root, facts.readable_bytes)
+        facts = self._client.facts.update_facts(round_, index)
+        data, _ = fetch_committed(self._store, root, facts.readable_bytes)
         try:
-            return data if data is not None and update_root(data) == wanted.root else None
+            return data if data is not None and update_root(data) == root else None
         except LedgerError:
             return None
 
@@ -319,7 +305,7 @@ class RequestDesk:
         return answer.calldata()
 
     def _segment(self, asked: Asked) -> SegmentAnswer | None:
-        data = self._file(asked.key.round, _Wanted(asked.root, asked.key.index))
+        data = self._file(asked.key.round, asked.key.index, asked.root)
         if data is None:
             return None
         return SegmentAnswer.build(asked.key, UpdateTree([data], keep=(asked.key.position,)))
@@ -338,7 +324,7 @@ class RequestDesk:
     def _fault_of(self, asked: Asked) -> UpdateFault | None:
         """Find the fault of an update: in its file, or in what was answered on the chain."""
         key = asked.key
-        data = self._file(key.round, _Wanted(asked.root, key.index))
+        data = self._file(key.round, key.index, asked.root)
         if data is not None:
             return find_fault(data, self._facts, key.round, key.index)
         for position in self._asked_positions:

@@ -103,13 +103,6 @@ class SimulationResult:
         verdicts = [r.approved[i] for r in self.rounds for i in workers if r.statuses[i] != Status.ABSENT]
         return sum(verdicts) / len(verdicts) if verdicts else 0.0
 
-    def honest_refusals(self) -> tuple[int, ...]:
-        """Give, per round, how many honest contributions were refused."""
-        return tuple(
-            sum(r.statuses[i] != Status.ABSENT and not r.approved[i] for i in self.honest)
-            for r in self.rounds
-        )
-
     def banned(self, workers: tuple[int, ...]) -> int:
         """Give how many of these workers are banned at the end."""
         return sum(self.rounds[-1].banned[i] for i in workers)

@@ -17,11 +17,6 @@ from ledger.chain.transactions import LEGACY_TYPE, SET_CODE_TYPE, transaction_ty
 _LEGACY_PROTECTED_V = 35
 
 
-def hex_quantity(value: int) -> str:
-    """Give a number as JSON-RPC writes it."""
-    return hex(value)
-
-
 def hex_data(value: bytes) -> str:
     """Give bytes as JSON-RPC writes them."""
     return f"0x{value.hex()}"

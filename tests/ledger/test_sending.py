@@ -330,11 +330,6 @@ def test_what_is_sent_counts_when_so_many_blocks_are_on_top(pool: Mempool) -> No
 # On anvil
 
 
-def _mined_by(node: Node, number: int) -> None:
-    for _ in range(number):
-        node._local("evm_mine")
-
-
 @pytest.mark.node
 def test_anvil_drops_it_for_a_higher_base_fee_and_takes_the_replacement(
     monkeypatch: pytest.MonkeyPatch,

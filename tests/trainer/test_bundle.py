@@ -116,12 +116,6 @@ def _first(found: list[Any], **changes: Any) -> list[Any]:
     return [{**found[0], **changes}, *found[1:]] if found else found
 
 
-def _with_transaction(block: Any) -> Any:
-    if block and block["transactions"] and isinstance(block["transactions"][0], dict):
-        block["transactions"] = _first(block["transactions"], hash="0x" + "12" * 32)
-    return block
-
-
 LIARS: dict[str, tuple[Forge, str]] = {
     "a header with a field of its own": (
         _on("eth_getBlockByNumber", lambda b: {**b, "l1BlockNumber": "0x7"}),

@@ -20,7 +20,6 @@ from eth_typing import Address, BlockNumber, Hash32
 from trainer.bundle.errors import BundleError
 
 CALL_GAS = 200_000_000
-_NOBODY = Address(bytes(20))
 
 Fetch = Callable[[bytes, int | None], None]
 """Told of an account, and of a slot of its storage or None, before they are read."""
