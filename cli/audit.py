@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import ExitCode
-from cli.options import json_option, make_target, place_options
+from cli.options import from_block_option, json_option, make_target, place_options
 from cli.output import notices, results, short, write_json
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ _EVERY_S = 5.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="Audit this file of `hallmark bundle`, without node and folder.",
 )
-@click.option(
-    "--head", default="", help="Hash that the bundle's last block must have; ask a node that you trust."
-)
+@click.option("--head", help="Hash that the bundle's last block must have; ask a node that you trust.")
 @click.option(
     "--replay/--no-replay",
     default=True,
@@ -52,12 +50,7 @@ _EVERY_S = 5.0
     "--incremental", is_flag=True, help="Go on where the last such audit stopped: RUN/audit.cursor.json."
 )
 @click.option("--cursor", type=click.Path(path_type=Path, dir_okay=False), help="The same with another file.")
-@click.option(
-    "--from-block",
-    type=click.IntRange(0),
-    default=None,
-    help="A block not after that of the ledger's creation.",
-)
+@from_block_option
 @json_option
 def audit(
     run: Path | None,
@@ -65,7 +58,7 @@ def audit(
     ledger: str,
     blobs: str,
     bundle: Path | None,
-    head: str,
+    head: str | None,
     replay: bool,
     jobs: int | None,
     incremental: bool,
@@ -92,7 +85,7 @@ def audit(
         raise click.UsageError(
             "--bundle holds the whole run: leave out RUN, --rpc-url, --ledger, --blobs, --from-block"
         )
-    if bundle is None and head:
+    if bundle is None and head is not None:
         raise click.UsageError("--head is about a --bundle; a node is asked for its own")
     if incremental and (run is None) and (ledger or bundle):
         raise click.UsageError("--incremental writes into a run's folder; without one give --cursor FILE")
@@ -177,8 +170,8 @@ def progress(title: str, rounds: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: line.update(f"{title}: round {number}{of}")
 
 
-def _hash(text: str) -> bytes | None:
-    if not text:
+def _hash(text: str | None) -> bytes | None:
+    if text is None:
         return None
     try:
         data = bytes.fromhex(text.removeprefix("0x"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli.errors import ExitCode
-from cli.options import json_option, make_target, place_options
+from cli.options import from_block_option, json_option, make_target, place_options
 from cli.output import columns, notices, results, write_json
 
 
@@ -21,12 +21,7 @@ from cli.output import columns, notices, results, write_json
     help="File to write.",
 )
 @place_options
-@click.option(
-    "--from-block",
-    type=click.IntRange(0),
-    default=None,
-    help="A block not after that of the ledger's creation.",
-)
+@from_block_option
 @json_option
 def bundle(
     run: Path | None,

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,6 @@ from cli.output import columns, notices, results, short, write_json
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from ledger.fees import SendPolicy
     from ledger.node import Node
     from trainer.chain_session import RunTarget
     from trainer.challenger import Outcome, PassReport
@@ -40,7 +39,7 @@ dry_run_option = click.option(
 
 @click.command()
 @click.argument("contribution")
-@target_options
+@target_options(reads_files=True)
 @key_options("challenger")
 @sending_options
 @dry_run_option
@@ -50,7 +49,7 @@ def challenge(
     target: "RunTarget",
     keystore: Path | None,
     password_file: Path | None,
-    policy: "SendPolicy | None",
+    sending: Mapping[str, int],
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -71,7 +70,7 @@ def challenge(
     from trainer.challenger import Challenger, State
     from trainer.inspection import find_contribution
 
-    with open_recorded_run(replace(target, policy=policy)) as recorded:
+    with open_recorded_run(replace(target, sending=sending)) as recorded:
         client = recorded.client
         found = find_contribution(client, contribution)
         account = None if dry_run else _account(client.node, keystore, password_file)
@@ -133,7 +132,7 @@ def challenger(
     interval_s: float,
     journal: Path | None,
     scan_blocks: int,
-    policy: "SendPolicy | None",
+    sending: Mapping[str, int],
     as_json: bool,
 ) -> int:
     """Watch a run: assay every settled round again, and challenge whatever was posted and is false.
@@ -149,7 +148,7 @@ def challenger(
     hallmark challenger runs/rpc --interval-s 5
     hallmark challenger --rpc-url URL --ledger 0x… --blobs s3://bucket/run --keystore KEY.json --json
     """
-    target = replace(make_target(run, rpc_url, ledger, blobs, reads_files=True), policy=policy)
+    target = replace(make_target(run, rpc_url, ledger, blobs, reads_files=True), sending=sending)
     password = None if keystore is None or dry_run else read_password(password_file)
     while True:
         report = _one_pass(

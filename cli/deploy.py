@@ -1,15 +1,12 @@
 """`hallmark deploy`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cli.options import json_option, key_options, read_password, sending_options
 from cli.output import columns, write_json
-
-if TYPE_CHECKING:
-    from ledger.fees import SendPolicy
 
 
 @click.command()
@@ -47,7 +44,7 @@ def deploy(
     out: Path,
     data_requests: bool,
     guard_votes: bool,
-    policy: "SendPolicy | None",
+    sending: Mapping[str, int],
     as_json: bool,
 ) -> None:
     """Deploy what runs share: WorkerRegistry, a GateSpec with the default constants, StakeVault, Challenge.
@@ -61,10 +58,11 @@ def deploy(
     """
     from guard.gate import GateParameters
     from ledger.deployment import Deployer, Journal
+    from ledger.fees import SendPolicy
     from ledger.node import Node
     from ledger.parties import load_keystore, local_operator
 
-    node = Node.connect(rpc_url, policy=policy)
+    node = Node.connect(rpc_url, policy=SendPolicy(**sending))
     if keystore is None:
         account = local_operator(node.chain_id)
     else:

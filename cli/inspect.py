@@ -30,7 +30,7 @@ STYLE = {
 
 @click.command()
 @click.argument("worker")
-@target_options
+@target_options()
 @json_option
 def history(worker: str, target: "RunTarget", as_json: bool) -> None:
     """Show what WORKER contributed, round by round, and what became of it.
@@ -77,7 +77,7 @@ def member_name(v: "Verdict") -> str:
 
 @click.command()
 @click.argument("worker", required=False)
-@target_options
+@target_options()
 @json_option
 def reputation(worker: str | None, target: "RunTarget", as_json: bool) -> None:
     """Show reputations as the Reputation contract gives them: all, or WORKER's.
@@ -140,7 +140,7 @@ def as_fields(view: object) -> dict[str, object]:
 
 @click.command()
 @click.argument("contribution")
-@target_options
+@target_options()
 @json_option
 def explain(contribution: str, target: "RunTarget", as_json: bool) -> None:
     """Explain one CONTRIBUTION: what was committed, how it was challenged, why it was accepted or refused.

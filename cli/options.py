@@ -36,7 +36,7 @@ def key_options(who: str) -> Callable[[F], F]:
 
 
 def sending_options(command: F) -> F:
-    """Add the options that say how transactions are sent; the command gets `policy`, None without them."""
+    """Add the options that say how transactions are sent; the command gets `sending`, what is given of it."""
 
     @click.option(
         "--max-fee-gwei",
@@ -47,22 +47,23 @@ def sending_options(command: F) -> F:
     @click.option(
         "--confirmations",
         type=click.IntRange(0, 64),
-        help="Blocks on top of a transaction before it counts.  [default: 0 on a local chain, else 2]",
+        help="Blocks on top of a transaction before it counts.  "
+        "[default: 0 on a local chain, else 2, or what the run's folder says]",
     )
     @wraps(command)
-    def with_policy(
+    def with_sending(
         *arguments: Any, max_fee_gwei: int | None, confirmations: int | None, **options: Any
     ) -> Any:
-        from ledger.fees import GWEI, MAX_FEE_GWEI, SendPolicy
+        from ledger.fees import GWEI
 
-        policy = None
-        if max_fee_gwei is not None or confirmations is not None:
-            policy = SendPolicy(
-                max_fee_wei=(max_fee_gwei or MAX_FEE_GWEI) * GWEI, confirmations=confirmations
-            )
-        return command(*arguments, policy=policy, **options)
+        sending = {}
+        if max_fee_gwei is not None:
+            sending["max_fee_wei"] = max_fee_gwei * GWEI
+        if confirmations is not None:
+            sending["confirmations"] = confirmations
+        return command(*arguments, sending=sending, **options)
 
-    return with_policy  # type: ignore[return-value]
+    return with_sending  # type: ignore[return-value]
 
 
 def read_password(path: Path | None) -> str:
@@ -104,23 +105,39 @@ def place_options(command: F) -> F:
     return command
 
 
-def target_options(command: F) -> F:
-    """Add the options that say which recorded run is meant; the command gets `target`."""
+from_block_option = click.option(
+    "--from-block",
+    type=click.IntRange(0),
+    default=None,
+    help="A block not after that of the ledger's creation.",
+)
 
-    @click.option(
-        "--run",
-        "run_folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder of the run.  [default: the latest in runs/, unless --ledger is given]",
-    )
-    @place_options
-    @wraps(command)
-    def with_target(
-        *arguments: Any, run_folder: Path | None, rpc_url: str, ledger: str, blobs: str, **options: Any
-    ) -> Any:
-        return command(*arguments, target=make_target(run_folder, rpc_url, ledger, blobs), **options)
 
-    return with_target  # type: ignore[return-value]
+def target_options(*, reads_files: bool = False) -> Callable[[F], F]:
+    """Add the options that say which recorded run is meant; the command gets `target`.
+
+    Args:
+        reads_files: Whether the command reads the run's update files.
+    """
+
+    def add(command: F) -> F:
+        @click.option(
+            "--run",
+            "run_folder",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder of the run.  [default: the latest in runs/, unless --ledger is given]",
+        )
+        @place_options
+        @wraps(command)
+        def with_target(
+            *arguments: Any, run_folder: Path | None, rpc_url: str, ledger: str, blobs: str, **options: Any
+        ) -> Any:
+            target = make_target(run_folder, rpc_url, ledger, blobs, reads_files=reads_files)
+            return command(*arguments, target=target, **options)
+
+        return with_target  # type: ignore[return-value]
+
+    return add
 
 
 def make_target(

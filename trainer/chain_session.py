@@ -1,8 +1,8 @@
 """The chain that a run is recorded on: embedded in this process, or any node by URL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ledger.blobs import BlobStore
@@ -25,14 +25,14 @@ class RunTarget:
         rpc_url: Node to ask; empty for what the folder says.
         ledger: Address of the ContributionLedger; empty for what the folder says.
         blobs: Blob store; empty for what the folder says.
-        policy: How transactions are sent; None for what the folder says, else for the defaults.
+        sending: Fields of the SendPolicy that rank above what the folder says, or above the defaults.
     """
 
     folder: Path | None = None
     rpc_url: str = ""
     ledger: str = ""
     blobs: str = ""
-    policy: SendPolicy | None = None
+    sending: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
                 hint="for instance `hallmark audit runs/demo`",
             )
         blobs = target.blobs or "blobs"
-        node = Node.connect(target.rpc_url, policy=target.policy)
+        node = Node.connect(target.rpc_url, policy=SendPolicy(**target.sending))
         yield RecordedRun(LedgerClient(node, target.ledger), BlobStore(blobs))
         return
     folder = RunFolder(target.folder)
@@ -110,7 +110,7 @@ def open_recorded_run(target: RunTarget) -> Iterator[RecordedRun]:
     if not rpc_url and not folder.chain.exists():
         raise ConfigError(f"{folder.path} holds no chain data; the run never started")
     store = BlobStore(target.blobs or config.blobs or str(folder.blobs))
-    with open_node(rpc_url, folder.chain, target.policy or config.policy) as node:
+    with open_node(rpc_url, folder.chain, replace(config.policy, **target.sending)) as node:
         address, first_block = target.ledger, 0
         if not address:
             address = find_ledger(folder.deployment, node)

@@ -234,6 +234,7 @@ def test_bundle_and_audit_of_it(call: Call, run_folder: Path, tmp_path: Path) ->
         (("--bundle", "x", "--ledger", "0x12"), "leave out"),
         (("--bundle", "x", "--from-block", "7"), "leave out"),
         (("--head", "0x12"), "--bundle"),
+        (("--bundle", "x", "--head", ""), "32 bytes"),
         (("--bundle", "x", "--head", "0x12"), "32 bytes"),
         (("--bundle", "x", "--head", "xyz"), "hex"),
         (("--bundle", "x", "--incremental"), "--cursor"),
@@ -257,8 +258,9 @@ def test_audit_where_there_is_no_run_is_a_config_error(call: Call, tmp_path: Pat
     assert "not the folder of a run" in called.err
 
 
-def test_audit_by_address_without_blobs_is_usage(call: Call) -> None:
-    called = call("audit", "--rpc-url", "http://127.0.0.1:1", "--ledger", "0x" + "11" * 20)
+@pytest.mark.parametrize("command", [("audit",), ("challenge", "1:0"), ("challenger",)])
+def test_by_address_without_blobs_is_usage(call: Call, command: tuple[str, ...]) -> None:
+    called = call(*command, "--rpc-url", "http://127.0.0.1:1", "--ledger", "0x" + "11" * 20)
     assert called.code == ExitCode.USAGE
     assert "--blobs" in called.err
 

@@ -8,7 +8,10 @@ import pytest
 from click.testing import CliRunner
 from eth_account import Account
 
+from cli.main import hallmark
 from cli.options import key_options, read_password
+from ledger.asking import NodeUnavailableError
+from ledger.fees import GWEI, SendPolicy
 from ledger.parties import KeyfileError, load_keystore
 
 KEY = b"\x11" * 32
@@ -50,6 +53,33 @@ def test_password_in_the_place_of_its_file_is_not_repeated(keystore: Path) -> No
     assert refused.exit_code == 2
     assert "ETH_PASSWORD name a file" in refused.output
     assert "a pass word" not in refused.output
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [
+        ((), SendPolicy(30 * GWEI, confirmations=12)),
+        (("--max-fee-gwei", "9"), SendPolicy(9 * GWEI, confirmations=12)),
+        (("--confirmations", "0"), SendPolicy(30 * GWEI, confirmations=0)),
+    ],
+)
+def test_what_is_given_of_sending_ranks_above_the_folder_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], policy: SendPolicy
+) -> None:
+    found = []
+
+    def open_node(*arguments: object) -> None:
+        found.append(arguments[2])
+        raise NodeUnavailableError("there is none")
+
+    monkeypatch.setattr("trainer.chain_session.open_node", open_node)
+    table = {"rpc_url": "http://127.0.0.1:1", "max_fee_gwei": 30, "confirmations": 12}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in table.items()]
+    (tmp_path / "run.toml").write_text("\n".join(["[chain]", *lines]))
+    for command in (["challenge", "1:0", "--run", str(tmp_path)], ["challenger", str(tmp_path), "--once"]):
+        called = CliRunner().invoke(hallmark, [*command, "--dry-run", *given])
+        assert isinstance(called.exception, NodeUnavailableError)
+    assert found == [policy] * 2
 
 
 def test_wrong_password_is_a_key_error(keystore: Path) -> None:
