@@ -220,8 +220,7 @@ class LedgerClient:
         self._functions = self._bound(self.address, "ContributionLedger")
         self.facts = self._read_facts()
         check_code(node, self.facts.reputation, "Reputation")
-        if self.facts.guards > 1:
-            check_code(node, to_checksum_address(self._call("committee")), "Committee")
+        check_code(node, to_checksum_address(self._call("judge")), "Judge")
         self._reputation = self._bound(self.facts.reputation, "Reputation")
 
     def contribution(

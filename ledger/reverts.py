@@ -12,11 +12,11 @@ from ledger.errors import ContractError
 
 CONTRACTS = (
     "Challenge",
-    "Committee",
     "ContributionLedger",
     "DataRequests",
     "GateSpec",
     "GuardVotes",
+    "Judge",
     "Reputation",
     "StakeVault",
     "WorkerRegistry",

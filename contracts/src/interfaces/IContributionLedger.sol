@@ -475,8 +475,8 @@ interface IContributionLedger is IERC165 {
     /// @notice Guards that have enough in the vault to settle, as a bitmap by their numbers; zero in a run without a vault.
     function bondedGuards() external view returns (uint256 bitmap);
 
-    /// @notice Contract that reads several guards' words together, created by this ledger; zero if there is one guard.
-    function committee() external view returns (address);
+    /// @notice Contract that judges this ledger's rounds, created by this ledger: `IJudge`.
+    function judge() external view returns (address);
 
     /// @notice Digest of the model's shape, docs/spec/update.md.
     function shapeDigest() external view returns (bytes32);
