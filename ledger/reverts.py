@@ -56,6 +56,9 @@ HINTS = {
         "the guard's stake was slashed or is unbonding; `hallmark run` stakes anew when it starts, and of "
         "several guards another one can settle"
     ),
+    "ContributionLedgerWrongSeed": (
+        "the words were made under another seed: the chain was reorganised; run the same command again"
+    ),
     "CommitteeNoQuorum": "more than half of the guards need a sound anchor; the round can only be voided",
     "GuardVotesAlreadyCast": "a vote cannot be taken back; leave out the members that were voted on",
     "GuardVotesNotGuard": "only the hot keys of the run's guards vote",

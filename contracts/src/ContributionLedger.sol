@@ -298,7 +298,10 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         s.lanesBeforeHash = keccak256(words);
         (s.approved, s.yardstickAfter, words) =
             IJudge(judge).judge(round, s.presence, payload, s.yardstickBefore, words);
-        // Without it nobody could show a false word. The gate has checked the payload's length.
+        // The gate has checked the payload's length.
+        bytes20 seedPrefix = bytes20(payload[140:160]);
+        if (seedPrefix != bytes20(s.seed)) revert ContributionLedgerWrongSeed(seedPrefix, s.seed);
+        // Without it nobody could show a false word.
         if (challenge != address(0) && bytes32(payload[32:64]) == 0) revert ContributionLedgerNoTraceRoot();
         s.lanesAfterHash = keccak256(words);
 

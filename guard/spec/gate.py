@@ -232,7 +232,12 @@ def lane_words(lanes: Sequence[Lane]) -> list[int]:
 
 
 def encode_payload(
-    anchor: Posted, x: int, members: Sequence[Posted], trace_root: bytes = bytes(32), poster: int = 0
+    anchor: Posted,
+    x: int,
+    members: Sequence[Posted],
+    trace_root: bytes = bytes(32),
+    poster: int = 0,
+    seed: bytes = bytes(32),
 ) -> bytes:
     """Give the bytes that settle takes (ledger.md, Settle).
 
@@ -250,7 +255,7 @@ def encode_payload(
         + anchor.exponent.to_bytes(1, "big", signed=True)
         + x.to_bytes(2, "big", signed=True)
         + poster.to_bytes(1, "big")
-        + bytes(20)
+        + seed[:20]
         + b"".join(p.code.to_bytes(32, "big") for p in present)
         + b"".join(p.norm2.to_bytes(8, "big") for p in present)
         + b"".join(p.exponent.to_bytes(1, "big", signed=True) for p in present)
@@ -258,7 +263,9 @@ def encode_payload(
 
 
 def decode_payload(payload: bytes, presence: int, entries: int) -> tuple[Posted, int, list[Posted], bytes]:
-    """Read a valid payload: anchor, x, the first ``entries`` members, trace root; byte 139 is the poster.
+    """Read a valid payload: anchor, x, the first ``entries`` members, trace root.
+
+    Byte 139 is the poster, the 20 from there on are the seed's first.
 
     ``entries`` is the number of workers, or of all members if there are several guards; ``presence`` has the
     committed members.

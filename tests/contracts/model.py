@@ -72,7 +72,7 @@ class Posting:
     unavailable: int = 0
     malformed: int = 0
     trace_root: bytes = bytes(32)
-    padding: int = 0
+    seed: bytes = bytes(32)
     poster: int = 0
     guards: tuple[Assay, ...] = ()
 
@@ -89,7 +89,7 @@ class Posting:
                 self.anchor.exponent.to_bytes(1, "big", signed=True),
                 self.x.to_bytes(2, "big", signed=True),
                 self.poster.to_bytes(1, "big"),
-                self.padding.to_bytes(20, "big"),
+                self.seed[:20],
                 *(assay.code.to_bytes(32, "big") for assay in entries),
                 *(assay.norm2.to_bytes(8, "big") for assay in entries),
                 *(assay.exponent.to_bytes(1, "big", signed=True) for assay in entries),

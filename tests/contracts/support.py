@@ -472,12 +472,23 @@ class Run:
 
     def posting(self, rng: random.Random, presence: int | None = None, flip: float = 0.42) -> Posting:
         """Give a well-formed posting: codes that differ from the anchor's in about `flip` of the bits."""
-        presence = self.state()["presence"] if presence is None else presence
-        return random_posting(rng, self.constants, self.lanes, presence, flip, self.guards)
+        state = self.state()
+        presence = state["presence"] if presence is None else presence
+        posting = random_posting(rng, self.constants, self.lanes, presence, flip, self.guards)
+        return replace(posting, seed=self.seed(state["round"])) if state["stage"] == 2 else posting
+
+    def seed(self, round_: int) -> bytes:
+        """Give a sealed round's seed, computed without the contract; the block after the seal is mined."""
+        words = ["bytes32", "uint256", "address", "uint64", "uint256", "bytes32", "bytes32"]
+        block = self.chain.web3.eth.get_block(self.state()["sealBlock"] + 1)
+        tag, accumulator = keccak(text="hallmark.seed.v1"), self.ledger.functions.recordOf(round_).call()
+        place = [self.chain.chain_id, self.ledger.address, self.run_id, round_]
+        return keccak(encode(words, [tag, *place, accumulator, bytes(block["hash"])]))
 
     def settle(self, round_: int, posting: Posting, presence: int | None = None) -> TxReceipt:
-        """Settle by the guard that the posting names, and move the model."""
+        """Settle by the guard that the posting names, under the round's seed, and move the model."""
         presence = self.state()["presence"] if presence is None else presence
+        posting = replace(posting, seed=self.seed(round_))
         receipt = self.chain.send(
             self.ledger.functions.settle(round_, posting.encode()),
             self.guard_number(posting.poster).signer_key,

@@ -376,6 +376,10 @@ def settle_error(run: Run, posting: Posting, sender: int | None = None, round_: 
     return run.chain.error(run.ledger.functions.settle(round_, posting.encode()), key)
 
 
+def flipped(seed: bytes, byte: int) -> bytes:
+    return seed[:byte] + bytes([seed[byte] ^ 1]) + seed[byte + 1 :]
+
+
 def rejudged(run: Run, posting: Posting, presence: int = FULL) -> Posting:
     """Give the posting with the median that belongs to its header."""
     return with_median(run.constants, run.lanes, presence, posting, run.guards)
@@ -505,10 +509,11 @@ class TestHostilePayloads:
             error = sealed.chain.error(sealed.ledger.functions.settle(1, payload), sealed.guard.signer_key)
             refuse(error, "GateWrongPayloadLength", len(payload), expected)
 
-    @pytest.mark.parametrize("padding", [1, 1 << 159, 2**160 - 1])
-    def test_padding(self, sealed: Run, rng: random.Random, padding: int) -> None:
-        posting = replace(sealed.posting(rng), padding=padding, poster=1)
-        refuse(settle_error(sealed, posting), "GateHeaderNotZero", padding)
+    @pytest.mark.parametrize("byte", [0, 9, 19])
+    def test_another_seed(self, sealed: Run, rng: random.Random, byte: int) -> None:
+        posting = replace(sealed.posting(rng), poster=1)
+        other = replace(posting, seed=flipped(posting.seed, byte))
+        refuse(settle_error(sealed, other), "ContributionLedgerWrongSeed", other.seed[:20], posting.seed)
 
     @pytest.mark.parametrize(
         ("unavailable", "malformed"), [(1, 1), (1 << 6, 1 << 6), (1 << 8, 0), (0, 1 << 8), (2**255, 0)]

@@ -440,7 +440,8 @@ class Rounds:
         trace_root = (
             sha256(f"{self.name} {round_number}".encode()).digest() if round_number != 2 else bytes(32)
         )
-        payload = gate.encode_payload(anchor, verdict.median, members, trace_root)
+        seed = sha256(f"seed of {self.name} {round_number}".encode()).digest()
+        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, seed=seed)
         self.cases.append(
             {
                 "name": f"{self.name}, round {round_number}",
@@ -453,6 +454,7 @@ class Rounds:
                 "yardstickBefore": self.yardstick,
                 "median": verdict.median,
                 "traceRoot": h(trace_root),
+                "seed": h(seed),
                 "payload": h(payload),
                 "payloadHash": h(keccak(payload)),
                 "scores": verdict.scores,
@@ -736,7 +738,8 @@ class CommitteeRounds:
         after = verdict.lanes + guards_after
         members = [*workers, *guards]
         trace_root = sha256(f"{self.name} {round_number}".encode()).digest()
-        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, poster)
+        seed = sha256(f"seed of {self.name} {round_number}".encode()).digest()
+        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, poster, seed)
         self.pairs = merge.coalition(self.spec, self.pairs, anchor, workers, banned)
         number = committee.merged_guard(guards, guards_after)
         given = merge.weights(
@@ -757,6 +760,7 @@ class CommitteeRounds:
                 "yardstickBefore": self.yardstick,
                 "median": verdict.median,
                 "traceRoot": h(trace_root),
+                "seed": h(seed),
                 "payload": h(payload),
                 "payloadHash": h(keccak(payload)),
                 "scores": verdict.scores,

@@ -87,8 +87,6 @@ library Gate {
     error GateWrongPayloadLength(uint256 length, uint256 expected);
     /// @notice Thrown when the bitmaps of unavailable and malformed members overlap or leave the members that have entries.
     error GateWrongStatuses(uint256 unavailable, uint256 malformed, uint256 entries);
-    /// @notice Thrown when the padding of the payload's header is not zero.
-    error GateHeaderNotZero(uint256 padding);
     /// @notice Thrown when the payload's poster is not the number of a guard.
     error GateNoSuchPoster(uint256 poster, uint256 guards);
     /// @notice Thrown when an unavailable or malformed worker has a code, norm or exponent that is not zero.
@@ -222,9 +220,7 @@ library Gate {
                 malformed := calldataload(add(start, 96))
                 tail := calldataload(add(start, 128))
             }
-            // tail = norm2 (8 bytes) || exponent (1) || x (2) || poster (1) || zero (20)
-            uint256 padding = tail & ((1 << 160) - 1);
-            if (padding != 0) revert GateHeaderNotZero(padding);
+            // tail = norm2 (8 bytes) || exponent (1) || x (2) || poster (1) || seed (20), which is the ledger's to check
             uint256 poster = (tail >> 160) & 0xff;
             if (poster >= guards) revert GateNoSuchPoster(poster, guards);
             uint256 undelivered = unavailable | malformed;
