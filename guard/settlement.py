@@ -23,7 +23,7 @@ class Settlement:
 
     Attributes:
         anchor: Reading of the guard's anchor; of several guards the committee's.
-        median: Upper median of the judged scores, -256..256.
+        median: Upper median of the judged scores, copies left out, -256..256.
         workers: All members of the cohort but the guards, in cohort order; at most 255.
         trace_root: The round's trace root, 32 bytes; zero if nothing vouches for the words.
         poster: Number of the guard that posts it, 0..14; it vouches for all of it.

@@ -27,6 +27,7 @@ contract Judge is IJudge {
     int256 private immutable _banFrom;
     int256 private immutable _scoreAbove;
     uint256 private immutable _aliveFactor;
+    uint256 private immutable _duplicateBits;
 
     /// @param p       The run's constants, within the ranges of `GateConstants`.
     /// @param members Size of the cohort.
@@ -48,6 +49,7 @@ contract Judge is IJudge {
         _banFrom = rules.banFrom;
         _scoreAbove = rules.scoreAbove;
         _aliveFactor = rules.aliveFactor;
+        _duplicateBits = rules.duplicateBits;
     }
 
     /// @inheritdoc IJudge
@@ -80,7 +82,8 @@ contract Judge is IJudge {
             acceptBelow: _acceptBelow,
             banFrom: _banFrom,
             scoreAbove: _scoreAbove,
-            aliveFactor: _aliveFactor
+            aliveFactor: _aliveFactor,
+            duplicateBits: _duplicateBits
         });
     }
 }

@@ -8,6 +8,7 @@ import {Gate} from "../src/libraries/Gate.sol";
 import {Lanes} from "../src/libraries/Lanes.sol";
 import {SegmentTree} from "../src/libraries/SegmentTree.sol";
 import {Sketch} from "../src/libraries/Sketch.sol";
+import {Twins} from "../src/libraries/Twins.sol";
 
 /// @title  Makes the internal functions of the libraries callable from tests.
 contract LibraryHarness {
@@ -16,6 +17,10 @@ contract LibraryHarness {
         for (uint256 i = 0; i < words.length; ++i) {
             counts[i] = Bits.count(words[i]);
         }
+    }
+
+    function copiesAmong(uint256[] memory words, uint256 bits) external pure returns (uint256) {
+        return Twins.copiesAmong(words, bits);
     }
 
     function judge(

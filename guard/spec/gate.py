@@ -134,6 +134,11 @@ def is_median(x: int, scores: Sequence[int]) -> bool:
     return x in scores and below <= n // 2 < up_to
 
 
+def is_copy(g: GateSpec, code: int, before: Sequence[int]) -> bool:
+    """Tell whether a word is near one of those before it, whether that one is a copy or not."""
+    return any((code ^ other).bit_count() <= g.duplicateBits for other in before)
+
+
 def clip(value: int, low: int, high: int) -> int:
     """Give the nearest value in [low, high]."""
     return max(low, min(high, value))
@@ -174,9 +179,15 @@ def gate(
     """Judge one round: all members but the guards, in cohort order; lanes and yardstick word as they were."""
     banned = [lane.llr >= g.banFrom for lane in lanes]
     scores = [score(p.code, anchor.code) if p.status == 1 else None for p in members]
-    judged = [s for s, is_banned in zip(scores, banned, strict=True) if s is not None and not is_banned]
-    x = upper_median(judged)
-    yardstick = next_yardstick(g, yardstick, len(judged), x)
+    codes: list[int] = []
+    counted = []
+    for p, s, is_banned in zip(members, scores, banned, strict=True):
+        if s is not None and not is_banned:
+            if not is_copy(g, p.code, codes):
+                counted.append(s)
+            codes.append(p.code)
+    x = upper_median(counted)
+    yardstick = next_yardstick(g, yardstick, len(counted), x)
     approved = 0
     after = []
     for i, (p, s, lane) in enumerate(zip(members, scores, lanes, strict=True)):

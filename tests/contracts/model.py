@@ -218,6 +218,19 @@ def judged(
     }
 
 
+def counted(
+    constants: Constants, lanes: list[Lane], presence: int, posting: Posting, guards: int = 1
+) -> dict[int, int]:
+    """Give the scores of J', those of J without the copies, by cohort index."""
+    scores = judged(constants, lanes, presence, posting, guards)
+    code = dict(zip(present_workers(presence, len(lanes), guards), posting.assays, strict=True))
+    return {
+        i: s
+        for i, s in scores.items()
+        if all((code[i].code ^ code[j].code).bit_count() > constants.duplicate_bits for j in scores if j < i)
+    }
+
+
 def upper_median(scores: list[int]) -> int:
     """Give the upper median, 0 of nothing."""
     return sorted(scores)[len(scores) // 2] if scores else 0

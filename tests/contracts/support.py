@@ -26,8 +26,8 @@ from tests.contracts.model import (
     Constants,
     Lane,
     Posting,
+    counted,
     gate,
-    judged,
     pack_lanes,
     present_guards,
     present_workers,
@@ -569,7 +569,7 @@ def with_median(
     constants: Constants, lanes: list[Lane], presence: int, posting: Posting, guards: int = 1
 ) -> Posting:
     """Give the same posting with the right median."""
-    scores = judged(constants, lanes, presence, posting, guards)
+    scores = counted(constants, lanes, presence, posting, guards)
     return replace(posting, x=upper_median(list(scores.values())))
 
 

@@ -36,7 +36,15 @@ from tests.contracts.support import (
     address,
     with_median,
 )
-from tests.contracts.test_gate import EXPONENTS, NORMS, Case, random_assay, random_constants, random_lane
+from tests.contracts.test_gate import (
+    EXPONENTS,
+    NORMS,
+    Case,
+    random_assay,
+    random_constants,
+    random_lane,
+    with_copies,
+)
 from tests.contracts.test_gate import random_case as one_guard_case
 
 WORKERS, GUARDS = 5, 3
@@ -98,6 +106,8 @@ def random_case(rng: random.Random, constants: Constants, members: int, guards: 
         unavailable |= (status == "unavailable") << index
         malformed |= (status == "malformed") << index
         assays.append(random_assay(rng, anchor) if status == "committed" else Assay())
+    if rng.random() < 0.5:
+        assays = with_copies(rng, constants, assays)
     lanes = [random_lane(rng) if rng.random() < 0.8 else Lane() for _ in range(members)]
     posting = Posting(anchor, 0, tuple(assays), unavailable, malformed, guards=voices)
     posting = replace(posting, poster=rng.randrange(guards), trace_root=rng.randbytes(32))
