@@ -131,7 +131,9 @@ class SyntheticRounds:
         commit = client.commit_batch(operator, state.round, state.commit_deadline, batch)
         node.wait_for_block(client.state().seal_block + 1)
         self._book("commit", started)
-        settlement = _settlement(self._parameters, self._state, self._size, self._guards, self._rng)
+        accumulator = client.record_of(state.round)
+        seed = client.seed_of(client.state(), accumulator)
+        settlement = _settlement(self._parameters, self._state, self._size, self._guards, self._rng, seed)
         decision = self._state.decide(self._parameters, state.round, settlement)
         self._state = decision.after
         started = time.perf_counter()
@@ -163,7 +165,12 @@ def _signed(
 
 
 def _settlement(
-    parameters: GateParameters, state: GateState, size: int, guards: int, rng: np.random.Generator
+    parameters: GateParameters,
+    state: GateState,
+    size: int,
+    guards: int,
+    rng: np.random.Generator,
+    seed: bytes,
 ) -> Settlement:
     """Give readings of honest-looking updates: codes that share about 60 % of the first anchor's bits."""
     anchor = Reading(int.from_bytes(rng.bytes(32), "big"), int(rng.integers(1 << 35, 1 << 37)), -14)
@@ -176,5 +183,6 @@ def _settlement(
     workers = [like_the_anchor() for _ in range(size)]
     trace_root = rng.bytes(32)
     first = WorkerEvidence(Status.COMMITTED, anchor)
-    draft = draft_settlement(workers, [first, *(like_the_anchor() for _ in range(guards - 1))], trace_root)
+    anchors = [first, *(like_the_anchor() for _ in range(guards - 1))]
+    draft = draft_settlement(workers, anchors, trace_root, seed)
     return replace(draft, median=state.median(parameters, draft))

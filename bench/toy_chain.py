@@ -16,7 +16,7 @@ from eth_abi.abi import encode
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 
 from guard.gate import GateParameters, Status, WorkerEvidence
-from guard.settlement import Settlement, encode_settlement
+from guard.settlement import SEED_PREFIX_BYTES, Settlement, encode_settlement
 from guard.signs import SeedSigns
 from guard.state import Decision, GateState
 from ledger import artifacts, digests
@@ -41,7 +41,7 @@ _SHAPE = keccak(b"shape")
 _WINDOW_S = 3600
 _ADDRESSES = {
     name: to_checksum_address(keccak(name.encode())[12:])
-    for name in ("ContributionLedger", "GateSpec", "Reputation", "WorkerRegistry", "cohort")
+    for name in ("ContributionLedger", "GateSpec", "Judge", "Reputation", "WorkerRegistry", "cohort")
 }
 _NO_ADDRESS = to_checksum_address(bytes(20))
 _DURING_S = 10
@@ -201,7 +201,7 @@ class ToyChain:
             raise ValueError("the toy's own updates are not sound")
         workers = tuple(WorkerEvidence(one.status, one.reading) for one in found[:-1])
         traces = round_traces({index: one.leaves for index, one in enumerate(found)}, len(found))
-        draft = Settlement(found[-1].reading, 0, workers, traces.root)
+        draft = Settlement(found[-1].reading, 0, workers, traces.root, seed_prefix=seed[:SEED_PREFIX_BYTES])
         posted = replace(draft, median=self._gate.median(self._parameters, draft))
         decision = self._gate.decide(self._parameters, number, posted)
         payload = encode_settlement(posted)
@@ -309,6 +309,7 @@ class ToyChain:
         return {
             "cohort": _ADDRESSES["cohort"], "spec": _ADDRESSES["GateSpec"],
             "registry": _ADDRESSES["WorkerRegistry"], "reputation": _ADDRESSES["Reputation"],
+            "judge": _ADDRESSES["Judge"],
             "aggregator": self._parties.operator.address, "run": _RUN, "specDigest": self._spec,
             "shapeDigest": _SHAPE, "length": _LENGTH, "guardSigner": self._parties.guard.signer.address,
             "parameters": self._parameters.as_tuple(), "isCohort": True,

@@ -16,7 +16,7 @@ from guard.evidence import (
     check_range,
 )
 from guard.lanes import LLR_MAX, Lane, pack_lanes, unpack_lanes
-from guard.score import score, upper_median
+from guard.score import first_of_copies, score, upper_median
 
 __all__ = [
     "ABSENT",
@@ -203,7 +203,7 @@ class RoundVerdict:
     Attributes:
         approved: Bit i is set iff the worker with cohort index i is approved.
         banned: Bit i is set iff the worker with cohort index i was banned before this round.
-        median: Upper median of the judged scores, -256..256; 0 if there are none.
+        median: Upper median of the judged scores, copies left out, -256..256; 0 if there are none.
         yardstick: The yardstick word after the round.
         lane_words: The lane words after the round.
         scores: One score for each worker, None unless its status is COMMITTED.
@@ -244,7 +244,8 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
     """Judge one round.
 
     The yardstick moves first, then each worker's evidence under the new yardstick, then the verdict. A score
-    that is missing (the yardstick is 0, the worker is absent) adds nothing: no evidence is never guilt. Of
+    that is missing (the yardstick is 0, the worker is absent) adds nothing: no evidence is never guilt. Words
+    that are copies of an earlier worker's are judged like all others, and do not count in the median. Of
     several guards the lanes keep how far each one agreed with the committee; one guard's lane stays as it is.
 
     Args:
@@ -268,8 +269,13 @@ def judge(parameters: GateParameters, evidence: RoundEvidence) -> RoundVerdict:
         None if worker.reading is None else score(worker.reading.code, evidence.anchor.code)
         for worker in evidence.workers
     )
-    judged = [s for s, out in zip(scores, is_banned, strict=True) if s is not None and not out]
-    median = upper_median(judged)
+    judged = [
+        (s, worker.reading.code)
+        for worker, s, out in zip(evidence.workers, scores, is_banned, strict=True)
+        if worker.reading is not None and s is not None and not out
+    ]
+    counts = first_of_copies([code for _, code in judged], parameters.duplicate_bits)
+    median = upper_median([s for (s, _), is_counted in zip(judged, counts, strict=True) if is_counted])
     if evidence.median is not None and evidence.median != median:
         raise MedianError(evidence.median, median)
 
@@ -313,7 +319,7 @@ def next_yardstick(parameters: GateParameters, yardstick: int, judged: int, medi
         parameters: The constants of the run.
         yardstick: The word before the round, 0 if there is none yet.
         judged: Number of committed workers that are not banned; with none of them the word stays.
-        median: Upper median x of their scores.
+        median: Upper median x of their scores, copies left out.
 
     Returns:
         The word, 0..2^32-1.

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from guard.errors import RangeError
 
 CODE_BITS = 256
@@ -32,6 +35,44 @@ def score(code: int, anchor_code: int) -> int:
         if not 0 <= word <= _CODE_MAX:
             raise RangeError(name, word, 0, _CODE_MAX)
     return CODE_BITS - 2 * (code ^ anchor_code).bit_count()
+
+
+def pairwise_distances(codes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Give the number of differing bits of every pair of words.
+
+    Args:
+        codes: n words, each 0 <= code < 2**256.
+
+    Returns:
+        int64, shape (n, n), symmetric, zero on the diagonal.
+    """
+    words = np.frombuffer(b"".join(code.to_bytes(32, "big") for code in codes), dtype=np.uint64).reshape(
+        -1, 4
+    )
+    counts = np.bitwise_count(words[:, None, :] ^ words[None, :, :])
+    distances: npt.NDArray[np.int64] = counts.sum(axis=2, dtype=np.int64)
+    return distances
+
+
+def first_of_copies(codes: Sequence[int], bits: int) -> list[bool]:
+    """Tell which words are no copies: no earlier word differs in so few bits.
+
+    A word is a copy because of any earlier one, also of one that is a copy itself.
+
+    Args:
+        codes: n words, each 0 <= code < 2**256.
+        bits: In so many bits copies may differ, 0..256; with 256 all but the first word are copies.
+
+    Returns:
+        n booleans.
+
+    Source:
+        docs/spec/gate.md, One round; ADR 16.
+    """
+    if not codes:
+        return []
+    near = pairwise_distances(codes) <= bits
+    return [twins == 0 for twins in np.tril(near, -1).sum(axis=1).tolist()]
 
 
 def lower_median(values: Sequence[int]) -> int:

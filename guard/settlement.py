@@ -11,6 +11,9 @@ HEAD_BYTES = 160
 BYTES_PER_WORKER = 41
 """Bytes of one entry: a present worker's, or a present guard's of several."""
 
+SEED_PREFIX_BYTES = 20
+"""So much of the round's seed is in the header."""
+
 _HEAD = struct.Struct(">32s32s32s32sQbhB20s")
 
 
@@ -20,11 +23,13 @@ class Settlement:
 
     Attributes:
         anchor: Reading of the guard's anchor; of several guards the committee's.
-        median: Upper median of the judged scores, -256..256.
+        median: Upper median of the judged scores, copies left out, -256..256.
         workers: All members of the cohort but the guards, in cohort order; at most 255.
         trace_root: The round's trace root, 32 bytes; zero if nothing vouches for the words.
         poster: Number of the guard that posts it, 0..14; it vouches for all of it.
         guards: Of a cohort with several guards all of them, in cohort order; empty for one guard.
+        seed_prefix: The first 20 bytes of the seed under which the words were made; zero if nothing is to be
+            posted. The contract refuses a round's settlement that names another seed.
     """
 
     anchor: Reading
@@ -33,6 +38,7 @@ class Settlement:
     trace_root: bytes = bytes(32)
     poster: int = 0
     guards: tuple[WorkerEvidence, ...] = ()
+    seed_prefix: bytes = bytes(SEED_PREFIX_BYTES)
 
     @property
     def guard_count(self) -> int:
@@ -60,8 +66,8 @@ def encode_settlement(settlement: Settlement) -> bytes:
         160 + 41 n bytes, n being the number of workers, and of several guards, that committed.
 
     Raises:
-        RangeError: The median or the poster is out of range, the trace root has not 32 bytes, or there are
-            more than 15 guards; fault of the caller.
+        RangeError: The median or the poster is out of range, the trace root has not 32 or the seed's prefix
+            not 20 bytes, or there are more than 15 guards; fault of the caller.
         EvidenceShapeError: There are more than 256 members, an even number of guards, or the anchor is not
             their committee's reading; fault of the caller.
         QuorumError: Too few of several guards have a reading; fault of whoever did not deliver.
@@ -73,6 +79,9 @@ def encode_settlement(settlement: Settlement) -> bytes:
         raise RangeError("median", settlement.median, -256, 256)
     if len(settlement.trace_root) != 32:
         raise RangeError("bytes of the trace root", len(settlement.trace_root), 32, 32)
+    if len(settlement.seed_prefix) != SEED_PREFIX_BYTES:
+        size = len(settlement.seed_prefix)
+        raise RangeError("bytes of the seed's prefix", size, SEED_PREFIX_BYTES, SEED_PREFIX_BYTES)
     members = len(settlement.workers) + settlement.guard_count
     if members > MEMBERS_MAX:
         raise EvidenceShapeError(f"{members} members, a cohort has at most {MEMBERS_MAX}")
@@ -91,7 +100,7 @@ def encode_settlement(settlement: Settlement) -> bytes:
         settlement.anchor.exponent,
         settlement.median,
         settlement.poster,
-        bytes(20),
+        settlement.seed_prefix,
     )
     return b"".join(
         (
@@ -118,8 +127,8 @@ def decode_settlement(payload: bytes, presence: int, workers: int, guards: int =
         guards: Number of guards of the cohort, odd, 1..15.
 
     Returns:
-        What was posted. The median is not checked (:func:`guard.gate.judge` does), nor is the trace root. Of
-        several guards, that the header is their committee's reading is.
+        What was posted. The median is not checked (:func:`guard.gate.judge` does), nor are trace root and
+        seed. Of several guards, that the header is their committee's reading is.
 
     Raises:
         PayloadError: The payload breaks a rule of the page; fault of who posted it.
@@ -137,13 +146,10 @@ def decode_settlement(payload: bytes, presence: int, workers: int, guards: int =
     n = len(present)
     if len(payload) != HEAD_BYTES + BYTES_PER_WORKER * n:
         raise PayloadError(f"{len(payload)} bytes for {n} entries, not {HEAD_BYTES + BYTES_PER_WORKER * n}")
-    code, trace_root, unavailable32, malformed32, norm2, exponent, median, poster, zero = _HEAD.unpack_from(
-        payload
-    )
+    head = _HEAD.unpack_from(payload)
+    code, trace_root, unavailable32, malformed32, norm2, exponent, median, poster, seed_prefix = head
     if poster >= guards:
         raise PayloadError(f"guard {poster} is named as the poster, there are {guards}")
-    if any(zero):
-        raise PayloadError("a reserved field is not zero")
     unavailable, malformed = int.from_bytes(unavailable32, "big"), int.from_bytes(malformed32, "big")
     here = presence & ((1 << members) - 1)
     if unavailable & malformed or (unavailable | malformed) & ~here:
@@ -172,5 +178,5 @@ def decode_settlement(payload: bytes, presence: int, workers: int, guards: int =
     except (RangeError, EvidenceShapeError, QuorumError) as error:
         raise PayloadError(str(error)) from error
     return Settlement(
-        anchor, median, tuple(evidence[:workers]), trace_root, poster, tuple(evidence[workers:])
+        anchor, median, tuple(evidence[:workers]), trace_root, poster, tuple(evidence[workers:]), seed_prefix
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from guard.errors import EvidenceShapeError, RangeError
 from guard.gate import MEMBERS_MAX, GateParameters, Reading, RoundEvidence, RoundVerdict
-from guard.score import CODE_BITS, lower_median
+from guard.score import CODE_BITS, lower_median, pairwise_distances
 
 Q32 = 2**32
 _ANCHOR_FACTOR_MAX = 2**40
@@ -110,7 +110,7 @@ class CoalitionHistory:
         if not seen:
             return history
 
-        distances = _distances([*codes, evidence.anchor.code])
+        distances = pairwise_distances([*codes, evidence.anchor.code])
         scores = CODE_BITS - 2 * distances
         to_anchor = scores[-1, :-1]
         excess = 256 * scores[:-1, :-1] - np.outer(to_anchor, to_anchor)
@@ -168,16 +168,6 @@ class CoalitionHistory:
 
     def __hash__(self) -> int:
         return hash((self.workers, self._pairs.tobytes()))
-
-
-def _distances(codes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Give the number of differing bits of every pair of words, int64, shape (n, n)."""
-    words = np.frombuffer(b"".join(code.to_bytes(32, "big") for code in codes), dtype=np.uint64).reshape(
-        -1, 4
-    )
-    counts = np.bitwise_count(words[:, None, :] ^ words[None, :, :])
-    distances: npt.NDArray[np.int64] = counts.sum(axis=2, dtype=np.int64)
-    return distances
 
 
 def merge_weights(
@@ -252,7 +242,7 @@ def _votes(
     parameters: GateParameters, pairs: npt.NDArray[np.int64], codes: Sequence[int], agreed: Sequence[int]
 ) -> list[int]:
     """Give each approved worker's vote: more for having agreed more, less for copies and coalitions."""
-    twins = (_distances(codes) <= parameters.duplicate_bits).sum(axis=1).tolist()
+    twins = (pairwise_distances(codes) <= parameters.duplicate_bits).sum(axis=1).tolist()
     common = lower_median(pairs[np.triu_indices(len(codes), 1)].tolist())
     beyond = np.maximum(0, pairs - common - parameters.coalition_threshold_q16)
     np.fill_diagonal(beyond, 0)

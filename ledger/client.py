@@ -220,8 +220,7 @@ class LedgerClient:
         self._functions = self._bound(self.address, "ContributionLedger")
         self.facts = self._read_facts()
         check_code(node, self.facts.reputation, "Reputation")
-        if self.facts.guards > 1:
-            check_code(node, to_checksum_address(self._call("committee")), "Committee")
+        check_code(node, to_checksum_address(self._call("judge")), "Judge")
         self._reputation = self._bound(self.facts.reputation, "Reputation")
 
     def contribution(
@@ -319,8 +318,8 @@ class LedgerClient:
     def seed_of(self, state: LedgerState, accumulator: bytes) -> bytes:
         """Compute the seed of a sealed round, waiting for the block it needs and those that confirm it.
 
-        What a guard posts under one seed is false under another: a settlement must not be sent before the
-        seed's block is as good as final.
+        What a guard posts under one seed is refused under another: a settlement is not sent before the seed's
+        block is as good as final.
 
         Args:
             state: The state after the seal.

@@ -12,11 +12,11 @@ from ledger.errors import ContractError
 
 CONTRACTS = (
     "Challenge",
-    "Committee",
     "ContributionLedger",
     "DataRequests",
     "GateSpec",
     "GuardVotes",
+    "Judge",
     "Reputation",
     "StakeVault",
     "WorkerRegistry",
@@ -55,6 +55,9 @@ HINTS = {
     "ContributionLedgerGuardUnbonded": (
         "the guard's stake was slashed or is unbonding; `hallmark run` stakes anew when it starts, and of "
         "several guards another one can settle"
+    ),
+    "ContributionLedgerWrongSeed": (
+        "the words were made under another seed: the chain was reorganised; run the same command again"
     ),
     "CommitteeNoQuorum": "more than half of the guards need a sound anchor; the round can only be voided",
     "GuardVotesAlreadyCast": "a vote cannot be taken back; leave out the members that were voted on",

@@ -172,6 +172,8 @@ class LiteralVerifier:
             self.note(number, None, "approved", s["approved"] >> self.workers == 0)
             self.note(number, None, "yardstick", verdict.yardstick == s["yardstick"])
             seed, seeds = self.seed(r, acc)
+            if payload[140:160] not in [sd[:20] for sd in seeds]:
+                self.note(number, poster, "seed", False)
             of_guards = lanes[self.workers :]
             if guards:
                 of_guards = next_lanes(of_guards, guards, anchor.code, number)

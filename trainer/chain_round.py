@@ -218,7 +218,7 @@ class ChainRound:
                     sound.pop(index, None)
         traces = round_traces({index: one.leaves for index, one in sound.items()}, len(found))
         try:
-            draft = draft_settlement(found[: facts.workers], found[facts.workers :], traces.root)
+            draft = draft_settlement(found[: facts.workers], found[facts.workers :], traces.root, seed)
         except QuorumError as error:
             what = f"the guard's own anchor cannot be read back from {self._store.url}"
             raise NoAnchorError(
@@ -266,7 +266,7 @@ class ChainRound:
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.
 
-        What was assayed under one seed is false under another. So the seed is looked at again before the
+        What was assayed under one seed is refused under another. So the seed is looked at again before the
         readings are sent, and before their fee is raised. Several guards vote first on whatever is posted as
         unavailable or malformed.
 
@@ -274,14 +274,14 @@ class ChainRound:
             DisagreementError: They differ, or the round has another seed now.
         """
         state, payload = self._client.state(), encode_settlement(settlement)
+        if state.stage in (Stage.SEALED, Stage.SETTLED) and not self._has_assayed_seed():
+            raise DisagreementError(
+                f"round {self.number} has another seed than the one that was assayed under",
+                hint="the chain was reorganised; run the same command again: it assays anew",
+            )
         if state.stage == Stage.SETTLED:
             self._check_posted(payload)
         if state.stage == Stage.SEALED:
-            if not self._has_assayed_seed():
-                raise DisagreementError(
-                    f"round {self.number} has another seed than the one that was assayed under",
-                    hint="the chain was reorganised; run the same command again: it assays anew",
-                )
             self._vote(settlement)
             poster = self._parties.guards[settlement.poster].signer
             sent = self._client.settle(poster, self.number, payload, is_wanted=self._has_assayed_seed)
@@ -328,7 +328,7 @@ class ChainRound:
         if verdicts is not None and verdicts.payload != payload:
             raise DisagreementError(
                 f"round {self.number}: what was posted does not follow from the committed files and the seed",
-                hint="has a reorganisation moved it under another seed? `hallmark challenge` takes it back",
+                hint="`hallmark challenge` takes back what is false",
             )
 
     def _has_assayed_seed(self) -> bool:
@@ -396,8 +396,7 @@ class ChainRound:
         if self._assayed_seed and verdicts.seed != self._assayed_seed:
             raise DisagreementError(
                 f"round {self.number} was settled under another seed than its words were assayed under",
-                hint="a reorganisation has moved the settlement, and its words are false now: "
-                "`hallmark challenge` takes the round back. Ask for more --confirmations",
+                hint="the chain was reorganised; run the same command again: it assays anew",
             )
         covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
         approvals = self._client.approvals(history, covered)

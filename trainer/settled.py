@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from guard.committee import committee_reading
 from guard.gate import Status, WorkerEvidence
-from guard.settlement import Settlement
+from guard.settlement import SEED_PREFIX_BYTES, Settlement
 from guard.state import Decision
 from ledger import digests
 
 
 def draft_settlement(
-    workers: Sequence[WorkerEvidence], guards: Sequence[WorkerEvidence], trace_root: bytes = bytes(32)
+    workers: Sequence[WorkerEvidence],
+    guards: Sequence[WorkerEvidence],
+    trace_root: bytes = bytes(32),
+    seed: bytes = bytes(32),
 ) -> Settlement:
     """Give what is to be posted for a round, but for median and poster, which are 0.
 
@@ -18,13 +21,21 @@ def draft_settlement(
         workers: All workers, in cohort order.
         guards: All guards, in cohort order, also if there is only one.
         trace_root: The round's trace root, 32 bytes.
+        seed: The round's seed, 32 bytes.
 
     Raises:
         QuorumError: Fewer guards have a reading than make a majority; fault of who did not deliver.
     """
     everybody = tuple(guards)
     listed = everybody if len(everybody) > 1 else ()
-    return Settlement(committee_reading(everybody), 0, tuple(workers), trace_root, guards=listed)
+    return Settlement(
+        committee_reading(everybody),
+        0,
+        tuple(workers),
+        trace_root,
+        guards=listed,
+        seed_prefix=seed[:SEED_PREFIX_BYTES],
+    )
 
 
 def claimed(posted: Settlement) -> tuple[WorkerEvidence, ...]:

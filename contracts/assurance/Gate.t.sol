@@ -5,10 +5,11 @@ import {GateParameters} from "../src/interfaces/IGateSpec.sol";
 import {Gate} from "../src/libraries/Gate.sol";
 import {GateConstants} from "../src/libraries/GateConstants.sol";
 import {Lanes} from "../src/libraries/Lanes.sol";
+import {Twins} from "../src/libraries/Twins.sol";
 
 /// @dev The gate, four lanes at a time, against docs/spec/gate.md written member by member.
 contract GateTest {
-    uint256 private constant PATTERNS = 6;
+    uint256 private constant PATTERNS = 8;
 
     /// @dev One fuzzed round.
     struct Round {
@@ -35,6 +36,29 @@ contract GateTest {
 
     function testFuzz_fourAtOnceIsOneByOneForAnyConstants(uint256 seed) external {
         _check(seed, _anyConstants(seed));
+    }
+
+    /// @dev The copies among words, eight at a time, against the double loop.
+    function testFuzz_copiesAreThoseOfTheDoubleLoop(uint256 seed, uint16 bits, uint8 number) external {
+        _state = seed;
+        uint256 most = bits % 4 == 0 ? bits % 257 : bits % 70;
+        uint256[] memory words = new uint256[](number % 80);
+        for (uint256 k = 0; k < words.length; ++k) {
+            words[k] = _next();
+            uint256 pattern = _next() % 5;
+            if (pattern == 0) words[k] = _flipped(words[_next() % (k + 1)], _next() % 257);
+            if (pattern == 1) words[k] = _flipped(words[_next() % (k + 1)], most + _next() % 2);
+            if (pattern == 2) words[k] = words[_next() % (k + 1)] ^ (_next() & _next() & _next());
+            if (pattern == 3) words[k] = (words[k] >> 128) | (words[k] & (type(uint256).max << 128)); // its fold is 0
+        }
+        uint256 copies = Twins.copiesAmong(words, most);
+        for (uint256 k = 0; k < words.length; ++k) {
+            bool hasTwin = false;
+            for (uint256 j = 0; j < k; ++j) {
+                if (_ones(words[j] ^ words[k]) <= most) hasTwin = true;
+            }
+            assert(((copies >> k) & 1 == 1) == hasTwin);
+        }
     }
 
     function judge(GateParameters calldata p, Round calldata round, bytes calldata payload)
@@ -155,20 +179,29 @@ contract GateTest {
     }
 
     function _score(Round memory round, uint256 i) private pure returns (int256) {
-        uint256 differing = round.codes[i] ^ round.anchorCode;
-        int256 distance;
-        for (; differing != 0; differing &= differing - 1) {
-            ++distance;
-        }
-        return 256 - 2 * distance;
+        return 256 - 2 * int256(_ones(round.codes[i] ^ round.anchorCode));
     }
 
-    /// @dev Upper median: the score with floor(n / 2) smaller ones when sorted.
+    function _ones(uint256 word) private pure returns (uint256 ones) {
+        for (; word != 0; word &= word - 1) {
+            ++ones;
+        }
+    }
+
+    /// @dev Whether a judged member's word is near that of a judged one before it.
+    function _isCopy(GateParameters memory p, Round memory round, uint256 i) private pure returns (bool) {
+        for (uint256 j = 0; j < i; ++j) {
+            if (_isJudged(p, round, j) && _ones(round.codes[j] ^ round.codes[i]) <= p.duplicateBits) return true;
+        }
+        return false;
+    }
+
+    /// @dev Upper median: the score with floor(n / 2) smaller ones when sorted; copies left out.
     function _median(Round memory round, GateParameters memory p) private pure returns (int256) {
         int256[] memory sorted = new int256[](round.members);
         uint256 n;
         for (uint256 i = 0; i + 1 < round.members; ++i) {
-            if (!_isJudged(p, round, i)) continue;
+            if (!_isJudged(p, round, i) || _isCopy(p, round, i)) continue;
             int256 s = _score(round, i);
             uint256 place = n++;
             for (; place > 0 && sorted[place - 1] > s; --place) {
@@ -221,12 +254,21 @@ contract GateTest {
             if (pattern == 3) round.codes[i] = round.anchorCode ^ (_next() & _next());
             if (pattern == 4) round.codes[i] = round.anchorCode ^ (_next() & _next() & _next());
             if (pattern == 5) round.codes[i] = round.codes[i / 2];
+            if (pattern == 6) round.codes[i] = _flipped(round.codes[_next() % (i + 1)], _next() % 18);
+            if (pattern == 7) round.codes[i] = _flipped(round.codes[i / 2], p.duplicateBits + _next() % 2);
             (round.norms[i], round.exponents[i]) = _size();
         }
         round.lanes = new uint256[](Lanes.wordsFor(round.members));
         for (uint256 i = 0; i + 1 < round.members; ++i) {
             round.lanes[i / 4] |= _lane(p) << (64 * (i % 4));
         }
+    }
+
+    /// @dev At most so many bits of a word changed; exactly so many if they are few.
+    function _flipped(uint256 word, uint256 bits) private returns (uint256) {
+        uint256 start = _next() % 256;
+        uint256 mask = bits > 255 ? type(uint256).max : (1 << bits) - 1;
+        return word ^ ((mask << start) | (start == 0 ? 0 : mask >> (256 - start)));
     }
 
     function _size() private returns (uint64 norm2, int8 exponent) {
@@ -299,6 +341,8 @@ contract GateTest {
         p.scoreAbove = int32(uint32(_next()));
         if (_next() % 2 == 0) p.scoreAbove = int32(int256(_next() % 514) - 257);
         p.aliveFactor = 1 + uint32(_next() % 65536);
+        p.duplicateBits = uint32(_next() % 257);
+        if (_next() % 2 == 0) p.duplicateBits = uint32(_next() % 20);
     }
 
     function _floor(int256 a, int256 b) private pure returns (int256 quotient) {

@@ -5,12 +5,12 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {ERC165, IERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 
-import {Committee} from "./Committee.sol";
+import {Judge} from "./Judge.sol";
 import {Reputation} from "./Reputation.sol";
-import {ICommittee} from "./interfaces/ICommittee.sol";
 import {ApprovalProof, IContributionLedger, LedgerState, RunArguments} from "./interfaces/IContributionLedger.sol";
 import {IDataRequests} from "./interfaces/IDataRequests.sol";
 import {GateParameters, IGateSpec} from "./interfaces/IGateSpec.sol";
+import {IJudge} from "./interfaces/IJudge.sol";
 import {IStakeVault} from "./interfaces/IStakeVault.sol";
 import {IWorkerRegistry} from "./interfaces/IWorkerRegistry.sol";
 import {Bits} from "./libraries/Bits.sol";
@@ -55,7 +55,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     bytes32 public immutable override initialModel;
     uint256 public immutable override full;
     uint256 public immutable override guards;
-    address public immutable override committee;
+    address public immutable override judge;
 
     uint256 private immutable _members;
     uint256 private immutable _workers;
@@ -64,21 +64,6 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     uint256 private immutable _livingWords;
     uint256 private immutable _challengeWindowS;
     uint256 private immutable _settleWindowS;
-
-    // `Gate.Rules`, which as a struct cannot be immutable.
-    uint256 private immutable _yardstickKeep;
-    uint256 private immutable _yardstickGain;
-    uint256 private immutable _yardstickDivisor;
-    uint256 private immutable _yardstickOffset;
-    uint256 private immutable _evidenceDivisor;
-    int256 private immutable _evidenceMin;
-    int256 private immutable _evidenceMax;
-    int256 private immutable _evidenceFloor;
-    int256 private immutable _faultEvidence;
-    int256 private immutable _acceptBelow;
-    int256 private immutable _banFrom;
-    int256 private immutable _scoreAbove;
-    uint256 private immutable _aliveFactor;
 
     /// @dev In slots that follow each other, in the order of the words.
     uint256[64] private _lanes;
@@ -143,7 +128,6 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             if (signer.code.length != 0) revert ContributionLedgerGuardHasCode(signer);
             if (index == workers) guardSigner = signer;
         }
-        committee = a.guards == 1 ? address(0) : address(new Committee());
 
         // Checked again here: a spec contract of another make must not bring constants that break the gate.
         GateParameters memory p = IGateSpec(a.spec).parameters();
@@ -155,19 +139,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         specDigest = digest;
         _challengeWindowS = p.challengeWindowS;
         _settleWindowS = p.settleWindowS;
-        _yardstickKeep = p.yardstickKeep;
-        _yardstickGain = p.yardstickGain;
-        _yardstickDivisor = p.yardstickDivisor;
-        _yardstickOffset = p.yardstickOffset;
-        _evidenceDivisor = p.evidenceDivisor;
-        _evidenceMin = p.evidenceMin;
-        _evidenceMax = p.evidenceMax;
-        _evidenceFloor = p.evidenceFloor;
-        _faultEvidence = p.faultEvidence;
-        _acceptBelow = p.acceptBelow;
-        _banFrom = p.banFrom;
-        _scoreAbove = p.scoreAbove;
-        _aliveFactor = p.aliveFactor;
+        judge = address(new Judge(p, members, a.guards));
 
         // What a guard did can be challenged until the window is over, and what it withholds be asked for until then, so its
         // stake must stay for longer than the window and the time to answer.
@@ -322,17 +294,16 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         s.yardstickBefore = current.yardstick();
         _requireGranted(round, payload);
 
-        // Before the lanes: behind their loop the compiler reads these from memory. Otherwise it puts the immutable numbers,
-        // 33 bytes each, wherever the gate uses one, and the code does not fit.
-        Gate.Rules memory rules = _rules();
-        uint256[] memory words = _readLanes();
-        s.lanesBeforeHash = RoundDigests.lanesHash(words);
-        (s.approved, s.yardstickAfter) =
-            Gate.judge(rules, round, s.presence, payload, s.yardstickBefore, words);
-        if (guards != 1) _examine(round, s.presence, payload, words);
-        // Without it nobody could show a false word. The gate has checked the payload's length.
+        bytes memory words = _readLanes();
+        s.lanesBeforeHash = keccak256(words);
+        (s.approved, s.yardstickAfter, words) =
+            IJudge(judge).judge(round, s.presence, payload, s.yardstickBefore, words);
+        // The gate has checked the payload's length.
+        bytes20 seedPrefix = bytes20(payload[140:160]);
+        if (seedPrefix != bytes20(s.seed)) revert ContributionLedgerWrongSeed(seedPrefix, s.seed);
+        // Without it nobody could show a false word.
         if (challenge != address(0) && bytes32(payload[32:64]) == 0) revert ContributionLedgerNoTraceRoot();
-        s.lanesAfterHash = RoundDigests.lanesHash(words);
+        s.lanesAfterHash = keccak256(words);
 
         bytes32 record = RoundDigests.settled(accumulator, s);
         recordOf[round] = record;
@@ -411,7 +382,7 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
             revert ContributionLedgerWrongLanes(lanesBefore.length, Lanes.wordsFor(_members));
         }
         if (yardstickBefore > type(uint32).max) revert ContributionLedgerWrongYardstick(yardstickBefore);
-        _writeLanes(lanesBefore);
+        _writeLanes(abi.encodePacked(lanesBefore));
         _void(current.withoutVerdicts(yardstickBefore), FALSE_ANCHOR);
     }
 
@@ -744,9 +715,9 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         return RoundDigests.seed(run, current.round(), accumulator, blockhash(source));
     }
 
-    /// @dev All lane words. Without bounds checks, as `_writeLanes`.
-    function _readLanes() private view returns (uint256[] memory words) {
-        words = new uint256[](Lanes.wordsFor(_members));
+    /// @dev All lane words, joined. Without bounds checks, as `_writeLanes`.
+    function _readLanes() private view returns (bytes memory words) {
+        words = new bytes(32 * Lanes.wordsFor(_members));
         uint256 count = _livingWords;
         assembly ("memory-safe") {
             for { let i := 0 } lt(i, count) { i := add(i, 1) } {
@@ -756,42 +727,12 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
     }
 
     /// @dev Writing a word that has not changed costs 100 gas; comparing first would cost more.
-    function _writeLanes(uint256[] memory words) private {
+    function _writeLanes(bytes memory words) private {
         uint256 count = _livingWords;
         assembly ("memory-safe") {
             for { let i := 0 } lt(i, count) { i := add(i, 1) } {
                 sstore(add(_lanes.slot, i), mload(add(add(words, 0x20), shl(5, i))))
             }
-        }
-    }
-
-    /// @dev `words = ICommittee(committee).examine(round, _members, guards, present, payload, words)`, in place. In assembly
-    ///      because the compiler's code for it is 700 bytes, which the ledger does not have. The committee is this ledger's own, so
-    ///      its answer is as its code makes it: an offset of 32, then as many words as were given.
-    function _examine(uint32 round, uint256 present, bytes calldata payload, uint256[] memory words) private view {
-        uint256 members = _members;
-        uint256 count = guards;
-        address to = committee;
-        bytes4 selector = ICommittee.examine.selector;
-        assembly ("memory-safe") {
-            let call_ := mload(0x40)
-            let size := shl(5, add(mload(words), 1))
-            let padded := and(add(payload.length, 31), not(31))
-            mstore(call_, selector)
-            mstore(add(call_, 0x04), round)
-            mstore(add(call_, 0x24), members)
-            mstore(add(call_, 0x44), count)
-            mstore(add(call_, 0x64), present)
-            mstore(add(call_, 0x84), 0xc0)
-            mstore(add(call_, 0xa4), add(0xe0, padded))
-            mstore(add(call_, 0xc4), payload.length)
-            calldatacopy(add(call_, 0xe4), payload.offset, payload.length)
-            mcopy(add(add(call_, 0xe4), padded), words, size)
-            if iszero(staticcall(gas(), to, call_, add(add(0xe4, padded), size), 0, 0)) {
-                returndatacopy(call_, 0, returndatasize())
-                revert(call_, returndatasize())
-            }
-            returndatacopy(words, 0x20, size)
         }
     }
 
@@ -802,25 +743,5 @@ contract ContributionLedger is IContributionLedger, EIP712, ERC165 {
         if (unavailable | malformed == 0) return;
         uint256 refused = IDataRequests(dataRequests).ungranted(round, unavailable, malformed);
         if (refused != 0) revert ContributionLedgerNotGranted(refused);
-    }
-
-    function _rules() private view returns (Gate.Rules memory) {
-        return Gate.Rules({
-            members: _members,
-            guards: guards,
-            yardstickKeep: _yardstickKeep,
-            yardstickGain: _yardstickGain,
-            yardstickDivisor: _yardstickDivisor,
-            yardstickOffset: _yardstickOffset,
-            evidenceDivisor: _evidenceDivisor,
-            evidenceMin: _evidenceMin,
-            evidenceMax: _evidenceMax,
-            evidenceFloor: _evidenceFloor,
-            faultEvidence: _faultEvidence,
-            acceptBelow: _acceptBelow,
-            banFrom: _banFrom,
-            scoreAbove: _scoreAbove,
-            aliveFactor: _aliveFactor
-        });
     }
 }

@@ -49,16 +49,9 @@ contract GuardVotes is IGuardVotes {
 
     /// @inheritdoc IGuardVotes
     function votesOf(address ledger, uint32 round, uint256 index) external view override returns (uint256 guards) {
-        return _votes(ledger, round, index, IContributionLedger(ledger).guards());
-    }
-
-    function _votes(address ledger, uint32 round, uint256 index, uint256 guards)
-        private
-        view
-        returns (uint256 votes)
-    {
-        for (uint256 k = 0; k < guards; ++k) {
-            votes |= ((castBy[ledger][round][k] >> index) & 1) << k;
+        uint256 count = IContributionLedger(ledger).guards();
+        for (uint256 k = 0; k < count; ++k) {
+            guards |= ((castBy[ledger][round][k] >> index) & 1) << k;
         }
     }
 

@@ -3,10 +3,12 @@ pragma solidity ^0.8.24;
 
 import {Bits} from "../src/libraries/Bits.sol";
 import {Cohort} from "../src/libraries/Cohort.sol";
+import {CommitteeRules} from "../src/libraries/CommitteeRules.sol";
 import {Gate} from "../src/libraries/Gate.sol";
 import {Lanes} from "../src/libraries/Lanes.sol";
 import {SegmentTree} from "../src/libraries/SegmentTree.sol";
 import {Sketch} from "../src/libraries/Sketch.sol";
+import {Twins} from "../src/libraries/Twins.sol";
 
 /// @title  Makes the internal functions of the libraries callable from tests.
 contract LibraryHarness {
@@ -15,6 +17,10 @@ contract LibraryHarness {
         for (uint256 i = 0; i < words.length; ++i) {
             counts[i] = Bits.count(words[i]);
         }
+    }
+
+    function copiesAmong(uint256[] memory words, uint256 bits) external pure returns (uint256) {
+        return Twins.copiesAmong(words, bits);
     }
 
     function judge(
@@ -26,6 +32,18 @@ contract LibraryHarness {
         uint256[] memory lanes
     ) external pure returns (uint256 approved, uint256 yardstickAfter, uint256[] memory lanesAfter) {
         (approved, yardstickAfter) = Gate.judge(rules, round, presence, payload, yardstick, lanes);
+        lanesAfter = lanes;
+    }
+
+    function examine(
+        uint256 round,
+        uint256 members,
+        uint256 guards,
+        uint256 presence,
+        bytes calldata payload,
+        uint256[] memory lanes
+    ) external pure returns (uint256[] memory lanesAfter) {
+        CommitteeRules.examine(round, members, guards, presence, payload, lanes);
         lanesAfter = lanes;
     }
 

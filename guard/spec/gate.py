@@ -134,6 +134,11 @@ def is_median(x: int, scores: Sequence[int]) -> bool:
     return x in scores and below <= n // 2 < up_to
 
 
+def is_copy(g: GateSpec, code: int, before: Sequence[int]) -> bool:
+    """Tell whether a word is near one of those before it, whether that one is a copy or not."""
+    return any((code ^ other).bit_count() <= g.duplicateBits for other in before)
+
+
 def clip(value: int, low: int, high: int) -> int:
     """Give the nearest value in [low, high]."""
     return max(low, min(high, value))
@@ -174,9 +179,15 @@ def gate(
     """Judge one round: all members but the guards, in cohort order; lanes and yardstick word as they were."""
     banned = [lane.llr >= g.banFrom for lane in lanes]
     scores = [score(p.code, anchor.code) if p.status == 1 else None for p in members]
-    judged = [s for s, is_banned in zip(scores, banned, strict=True) if s is not None and not is_banned]
-    x = upper_median(judged)
-    yardstick = next_yardstick(g, yardstick, len(judged), x)
+    codes: list[int] = []
+    counted = []
+    for p, s, is_banned in zip(members, scores, banned, strict=True):
+        if s is not None and not is_banned:
+            if not is_copy(g, p.code, codes):
+                counted.append(s)
+            codes.append(p.code)
+    x = upper_median(counted)
+    yardstick = next_yardstick(g, yardstick, len(counted), x)
     approved = 0
     after = []
     for i, (p, s, lane) in enumerate(zip(members, scores, lanes, strict=True)):
@@ -232,7 +243,12 @@ def lane_words(lanes: Sequence[Lane]) -> list[int]:
 
 
 def encode_payload(
-    anchor: Posted, x: int, members: Sequence[Posted], trace_root: bytes = bytes(32), poster: int = 0
+    anchor: Posted,
+    x: int,
+    members: Sequence[Posted],
+    trace_root: bytes = bytes(32),
+    poster: int = 0,
+    seed: bytes = bytes(32),
 ) -> bytes:
     """Give the bytes that settle takes (ledger.md, Settle).
 
@@ -250,7 +266,7 @@ def encode_payload(
         + anchor.exponent.to_bytes(1, "big", signed=True)
         + x.to_bytes(2, "big", signed=True)
         + poster.to_bytes(1, "big")
-        + bytes(20)
+        + seed[:20]
         + b"".join(p.code.to_bytes(32, "big") for p in present)
         + b"".join(p.norm2.to_bytes(8, "big") for p in present)
         + b"".join(p.exponent.to_bytes(1, "big", signed=True) for p in present)
@@ -258,7 +274,9 @@ def encode_payload(
 
 
 def decode_payload(payload: bytes, presence: int, entries: int) -> tuple[Posted, int, list[Posted], bytes]:
-    """Read a valid payload: anchor, x, the first ``entries`` members, trace root; byte 139 is the poster.
+    """Read a valid payload: anchor, x, the first ``entries`` members, trace root.
+
+    Byte 139 is the poster, the 20 from there on are the seed's first.
 
     ``entries`` is the number of workers, or of all members if there are several guards; ``presence`` has the
     committed members.

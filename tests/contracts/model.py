@@ -72,7 +72,7 @@ class Posting:
     unavailable: int = 0
     malformed: int = 0
     trace_root: bytes = bytes(32)
-    padding: int = 0
+    seed: bytes = bytes(32)
     poster: int = 0
     guards: tuple[Assay, ...] = ()
 
@@ -89,7 +89,7 @@ class Posting:
                 self.anchor.exponent.to_bytes(1, "big", signed=True),
                 self.x.to_bytes(2, "big", signed=True),
                 self.poster.to_bytes(1, "big"),
-                self.padding.to_bytes(20, "big"),
+                self.seed[:20],
                 *(assay.code.to_bytes(32, "big") for assay in entries),
                 *(assay.norm2.to_bytes(8, "big") for assay in entries),
                 *(assay.exponent.to_bytes(1, "big", signed=True) for assay in entries),
@@ -215,6 +215,19 @@ def judged(
         i: score(assay.code, posting.anchor.code)
         for i, assay in zip(workers, posting.assays, strict=True)
         if not faulty >> i & 1 and lanes[i].llr < constants.ban_from
+    }
+
+
+def counted(
+    constants: Constants, lanes: list[Lane], presence: int, posting: Posting, guards: int = 1
+) -> dict[int, int]:
+    """Give the scores of J', those of J without the copies, by cohort index."""
+    scores = judged(constants, lanes, presence, posting, guards)
+    code = dict(zip(present_workers(presence, len(lanes), guards), posting.assays, strict=True))
+    return {
+        i: s
+        for i, s in scores.items()
+        if all((code[i].code ^ code[j].code).bit_count() > constants.duplicate_bits for j in scores if j < i)
     }
 
 

@@ -26,8 +26,8 @@ from tests.contracts.model import (
     Constants,
     Lane,
     Posting,
+    counted,
     gate,
-    judged,
     pack_lanes,
     present_guards,
     present_workers,
@@ -472,12 +472,23 @@ class Run:
 
     def posting(self, rng: random.Random, presence: int | None = None, flip: float = 0.42) -> Posting:
         """Give a well-formed posting: codes that differ from the anchor's in about `flip` of the bits."""
-        presence = self.state()["presence"] if presence is None else presence
-        return random_posting(rng, self.constants, self.lanes, presence, flip, self.guards)
+        state = self.state()
+        presence = state["presence"] if presence is None else presence
+        posting = random_posting(rng, self.constants, self.lanes, presence, flip, self.guards)
+        return replace(posting, seed=self.seed(state["round"])) if state["stage"] == 2 else posting
+
+    def seed(self, round_: int) -> bytes:
+        """Give a sealed round's seed, computed without the contract; the block after the seal is mined."""
+        words = ["bytes32", "uint256", "address", "uint64", "uint256", "bytes32", "bytes32"]
+        block = self.chain.web3.eth.get_block(self.state()["sealBlock"] + 1)
+        tag, accumulator = keccak(text="hallmark.seed.v1"), self.ledger.functions.recordOf(round_).call()
+        place = [self.chain.chain_id, self.ledger.address, self.run_id, round_]
+        return keccak(encode(words, [tag, *place, accumulator, bytes(block["hash"])]))
 
     def settle(self, round_: int, posting: Posting, presence: int | None = None) -> TxReceipt:
-        """Settle by the guard that the posting names, and move the model."""
+        """Settle by the guard that the posting names, under the round's seed, and move the model."""
         presence = self.state()["presence"] if presence is None else presence
+        posting = replace(posting, seed=self.seed(round_))
         receipt = self.chain.send(
             self.ledger.functions.settle(round_, posting.encode()),
             self.guard_number(posting.poster).signer_key,
@@ -558,7 +569,7 @@ def with_median(
     constants: Constants, lanes: list[Lane], presence: int, posting: Posting, guards: int = 1
 ) -> Posting:
     """Give the same posting with the right median."""
-    scores = judged(constants, lanes, presence, posting, guards)
+    scores = counted(constants, lanes, presence, posting, guards)
     return replace(posting, x=upper_median(list(scores.values())))
 
 

@@ -39,11 +39,11 @@ def test_lock_matches_init_code() -> None:
     "name",
     [
         "Challenge",
-        "Committee",
         "ContributionLedger",
         "DataRequests",
         "GateSpec",
         "GuardVotes",
+        "Judge",
         "Reputation",
         "StakeVault",
         "WorkerRegistry",

@@ -34,10 +34,18 @@ from tests.contracts.support import (
     Run,
     TestChain,
     address,
-    artifact,
     with_median,
 )
-from tests.contracts.test_gate import EXPONENTS, NORMS, Case, random_assay, random_constants, random_lane
+from tests.contracts.test_gate import (
+    EXPONENTS,
+    NORMS,
+    Case,
+    random_assay,
+    random_constants,
+    random_lane,
+    with_copies,
+)
+from tests.contracts.test_gate import random_case as one_guard_case
 
 WORKERS, GUARDS = 5, 3
 MEMBERS = WORKERS + GUARDS
@@ -98,6 +106,8 @@ def random_case(rng: random.Random, constants: Constants, members: int, guards: 
         unavailable |= (status == "unavailable") << index
         malformed |= (status == "malformed") << index
         assays.append(random_assay(rng, anchor) if status == "committed" else Assay())
+    if rng.random() < 0.5:
+        assays = with_copies(rng, constants, assays)
     lanes = [random_lane(rng) if rng.random() < 0.8 else Lane() for _ in range(members)]
     posting = Posting(anchor, 0, tuple(assays), unavailable, malformed, guards=voices)
     posting = replace(posting, poster=rng.randrange(guards), trace_root=rng.randbytes(32))
@@ -173,17 +183,23 @@ def test_judge_the_largest_cohort(spec: Contract) -> None:
 
 
 @pytest.mark.parametrize("guards", [3, 5, 15])
-def test_the_committee_of_a_ledger_is_the_spec_s(bench: TestChain, spec: Contract, guards: int) -> None:
-    """The separate contract and the spec give the same lanes and the same refusals."""
+def test_the_judge_and_the_committee_are_the_spec_s(bench: TestChain, spec: Contract, guards: int) -> None:
+    """A ledger's judge, the committee's rules and the spec give the same lanes and the same refusals."""
     rng = random.Random(guards)
-    committee = bench.deploy("Committee").functions
+    committee = bench.deploy("LibraryHarness").functions
+    judge = bench.deploy("Judge", Constants().as_tuple(), 9 + guards, guards).functions.judge
     for _ in range(3):
         case = random_case(rng, Constants(), 9 + guards, guards)
         round_, members, _, presence, payload, yardstick, lanes = arguments(case, guards)
         moved = committee.examine(round_, members, guards, presence, payload, lanes).call()
-        _, _, expected = gate(
+        approved, after, expected = gate(
             Constants(), round_, list(case.lanes), presence, case.posting, yardstick, guards
         )
+        assert judge(round_, presence, payload, yardstick, joined(lanes)).call() == [
+            approved,
+            after,
+            joined(pack_lanes(expected)),
+        ]
         # Of the model only the guards' lanes: workers are the gate's.
         both = [*case.lanes[:9], *expected[9:]]
         assert moved == pack_lanes(both)
@@ -192,9 +208,32 @@ def test_the_committee_of_a_ledger_is_the_spec_s(bench: TestChain, spec: Contrac
         calls = (
             committee.examine(round_, members, guards, presence, wrong.encode(), lanes),
             spec.functions.judge(round_, members, guards, presence, wrong.encode(), yardstick, lanes),
+            judge(round_, presence, wrong.encode(), yardstick, joined(lanes)),
         )
         for call in calls:
             refuse(bench.error(call), "CommitteeWrongCode", wrong.anchor.code, case.posting.anchor.code)
+
+
+def joined(words: list[int]) -> bytes:
+    return b"".join(word.to_bytes(32, "big") for word in words)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_judge_of_one_guard_is_the_spec_s(bench: TestChain, seed: int) -> None:
+    rng = random.Random(9000 + seed)
+    constants = random_constants(rng)
+    for members in (2, 5, rng.randint(6, 60)):
+        judge = bench.deploy("Judge", constants.as_tuple(), members, 1).functions.judge
+        case = one_guard_case(rng, constants, members)
+        before = joined(pack_lanes(list(case.lanes)))
+        approved, yardstick, lanes = gate(
+            constants, case.round_, list(case.lanes), case.presence, case.posting, case.yardstick
+        )
+        given = (case.round_, case.presence, case.posting.encode(), case.yardstick)
+        assert judge(*given, before).call() == [approved, yardstick, joined(pack_lanes(lanes))]
+        for wrong in (before[:-32], before + bytes(32)):
+            error = bench.error(judge(*given, wrong))
+            refuse(error, "GateWrongCohort", members, len(wrong) // 32)
 
 
 def every_reading(rng: random.Random, guards: int) -> Iterator[tuple[list[Assay], Assay]]:
@@ -212,7 +251,7 @@ def every_reading(rng: random.Random, guards: int) -> Iterator[tuple[list[Assay]
 @pytest.mark.parametrize("guards", [3, 5, 7, 9, 11, 13, 15])
 def test_every_count_of_ones_for_every_number_of_voices(bench: TestChain, guards: int) -> None:
     rng = random.Random(guards)
-    committee = bench.deploy("Committee").functions
+    committee = bench.deploy("LibraryHarness").functions
     members = guards + 1
     lanes = [0] * -(-members // 4)
     for voices, expected in every_reading(rng, guards):
@@ -228,7 +267,7 @@ def test_every_count_of_ones_for_every_number_of_voices(bench: TestChain, guards
 
 def test_the_lower_median_is_exact(bench: TestChain) -> None:
     """Norms that differ by one part in 2^64, by an exponent alone, or not at all."""
-    committee = bench.deploy("Committee").functions
+    committee = bench.deploy("LibraryHarness").functions
     cases = [
         [(2**64 - 1, 62), (2**62, 63), (2**62 - 1, 63)],
         [(4, 0), (1, 1), (16, -1)],
@@ -262,7 +301,7 @@ def test_the_lower_median_is_exact(bench: TestChain) -> None:
 
 
 def test_a_guard_s_lane_says_how_often_it_agreed(bench: TestChain) -> None:
-    committee = bench.deploy("Committee").functions
+    committee = bench.deploy("LibraryHarness").functions
     code = random.Random(1).getrandbits(256)
     near, half, far = code ^ 0b111, code ^ (2**128 - 1), code ^ (2**256 - 1)
     assert [score(c, code) for c in (near, half, far)] == [250, 0, -256]
@@ -294,7 +333,7 @@ def test_a_guard_s_lane_says_how_often_it_agreed(bench: TestChain) -> None:
     ("guards", "members"), [(0, 4), (2, 8), (4, 8), (16, 40), (17, 40), (3, 3), (5, 5), (7, 6), (255, 256)]
 )
 def test_the_committee_refuses_sizes(bench: TestChain, spec: Contract, guards: int, members: int) -> None:
-    committee = bench.deploy("Committee").functions
+    committee = bench.deploy("LibraryHarness").functions
     lanes, payload = [0] * -(-members // 4), Posting(Assay(), 0, ()).encode()
     error = bench.error(committee.examine(1, members, guards, 0, payload, lanes))
     refuse(error, "CommitteeWrongSize", guards, members)
@@ -308,7 +347,7 @@ def test_the_committee_refuses_sizes(bench: TestChain, spec: Contract, guards: i
 
 
 def test_the_committee_refuses_what_no_ledger_would_ask(bench: TestChain) -> None:
-    committee = bench.deploy("Committee").functions
+    committee = bench.deploy("LibraryHarness").functions
     voices = (Assay(1, 1, 0),) * 3
     payload = Posting(voices[0], 0, (), guards=voices).encode()
     assert committee.examine(1, 4, 3, 0xE, payload, [0]).call() != [0]
@@ -347,6 +386,10 @@ def settle_error(run: Run, posting: Posting, sender: int | None = None, round_: 
     return run.chain.error(run.ledger.functions.settle(round_, posting.encode()), key)
 
 
+def flipped(seed: bytes, byte: int) -> bytes:
+    return seed[:byte] + bytes([seed[byte] ^ 1]) + seed[byte + 1 :]
+
+
 def rejudged(run: Run, posting: Posting, presence: int = FULL) -> Posting:
     """Give the posting with the median that belongs to its header."""
     return with_median(run.constants, run.lanes, presence, posting, run.guards)
@@ -356,16 +399,7 @@ def test_facts(run: Run) -> None:
     functions = run.ledger.functions
     assert functions.guards().call() == GUARDS
     assert functions.guardSigner().call() == run.members[WORKERS].signer
-    committee = functions.committee().call()
-    code = run.chain.web3.eth.get_code(committee)
-    assert "0x" + bytes(code).hex() == artifact("Committee")["deployedBytecode"]
     assert functions.bondedGuards().call() == 0
-
-
-def test_one_guard_has_no_committee() -> None:
-    run = Run.deploy(TestChain(members=3), 1)
-    assert run.ledger.functions.committee().call() == NOBODY
-    assert run.ledger.functions.guards().call() == 1
 
 
 @pytest.mark.parametrize("absent", [(), (0, 3), (WORKERS,), (MEMBERS - 1,), (1, WORKERS + 1)])
@@ -485,10 +519,11 @@ class TestHostilePayloads:
             error = sealed.chain.error(sealed.ledger.functions.settle(1, payload), sealed.guard.signer_key)
             refuse(error, "GateWrongPayloadLength", len(payload), expected)
 
-    @pytest.mark.parametrize("padding", [1, 1 << 159, 2**160 - 1])
-    def test_padding(self, sealed: Run, rng: random.Random, padding: int) -> None:
-        posting = replace(sealed.posting(rng), padding=padding, poster=1)
-        refuse(settle_error(sealed, posting), "GateHeaderNotZero", padding)
+    @pytest.mark.parametrize("byte", [0, 9, 19])
+    def test_another_seed(self, sealed: Run, rng: random.Random, byte: int) -> None:
+        posting = replace(sealed.posting(rng), poster=1)
+        other = replace(posting, seed=flipped(posting.seed, byte))
+        refuse(settle_error(sealed, other), "ContributionLedgerWrongSeed", other.seed[:20], posting.seed)
 
     @pytest.mark.parametrize(
         ("unavailable", "malformed"), [(1, 1), (1 << 6, 1 << 6), (1 << 8, 0), (0, 1 << 8), (2**255, 0)]

@@ -320,11 +320,19 @@ class TestPayload:
         for wrong in (payload[:-1], payload + b"\0", b"", payload[:160]):
             refuse(self.error(sealed, wrong), "GateWrongPayloadLength", len(wrong), 160 + 41 * 5)
 
-    @pytest.mark.parametrize("padding", [1, 2**160 - 1])
-    def test_padding(self, sealed: Run, rng: random.Random, padding: int) -> None:
+    def test_every_bit_of_the_seed_s_first_20_bytes(self, sealed: Run, rng: random.Random) -> None:
         posting = sealed.posting(rng)
-        error = self.error(sealed, replace(posting, padding=padding).encode())
-        refuse(error, "GateHeaderNotZero", padding)
+        for bit in range(160):
+            other = (int.from_bytes(posting.seed, "big") ^ 1 << 255 - bit).to_bytes(32, "big")
+            error = self.error(sealed, replace(posting, seed=other).encode())
+            refuse(error, "ContributionLedgerWrongSeed", other[:20], posting.seed)
+
+    def test_the_seed_that_was_stored_counts(self, sealed: Run, rng: random.Random) -> None:
+        posting = sealed.posting(rng)
+        sealed.chain.send(sealed.ledger.functions.fixSeed(1), OUTSIDER)
+        error = self.error(sealed, replace(posting, seed=bytes(32)).encode())
+        refuse(error, "ContributionLedgerWrongSeed", bytes(20), posting.seed)
+        sealed.settle(1, posting)
 
     @pytest.mark.parametrize("poster", [1, 255])
     def test_another_poster_than_the_only_guard(self, sealed: Run, rng: random.Random, poster: int) -> None:

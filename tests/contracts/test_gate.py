@@ -12,8 +12,8 @@ from tests.contracts.model import (
     Constants,
     Lane,
     Posting,
+    counted,
     gate,
-    judged,
     pack_lanes,
     present_workers,
     unpack_lanes,
@@ -54,6 +54,7 @@ def random_constants(rng: random.Random) -> Constants:
         ban_from=rng.randint(accept, 8191),
         score_above=rng.choice([-(2**31), 2**31 - 1, -256, 256, rng.randint(-256, 256)]),
         alive_factor=rng.choice([1, 65536, rng.randint(1, 65536)]),
+        duplicate_bits=rng.choice([0, 16, 63, 64, 65, 256, rng.randint(0, 256)]),
     )
 
 
@@ -83,6 +84,19 @@ def random_assay(rng: random.Random, anchor: Assay) -> Assay:
     return Assay(random_code(rng, anchor.code), norm2, exponent)
 
 
+def with_copies(rng: random.Random, constants: Constants, assays: list[Assay]) -> list[Assay]:
+    """Make some words near others: equal, exactly as near as copies are, and one bit further."""
+    near = list(assays)
+    for k in range(len(near)):
+        other = rng.choice(near)
+        if other.code and near[k].code and rng.random() < 0.4:
+            bits = constants.duplicate_bits
+            flips = min(256, rng.choice([0, bits, bits + 1, rng.randint(0, bits)]))
+            code = other.code ^ sum(1 << bit for bit in rng.sample(range(256), flips))
+            near[k] = replace(near[k], code=code)
+    return near
+
+
 def random_case(rng: random.Random, constants: Constants, members: int) -> Case:
     """Give a well-formed case with the right median."""
     lanes = [random_lane(rng) if rng.random() < 0.8 else Lane() for _ in range(members)]
@@ -99,6 +113,8 @@ def random_case(rng: random.Random, constants: Constants, members: int) -> Case:
         unavailable |= (status == "unavailable") << index
         malformed |= (status == "malformed") << index
         assays.append(random_assay(rng, anchor) if status == "committed" else Assay())
+    if rng.random() < 0.5:
+        assays = with_copies(rng, constants, assays)
     posting = with_median(
         constants, lanes, presence, Posting(anchor, 0, tuple(assays), unavailable, malformed)
     )
@@ -214,7 +230,7 @@ def test_judge_refuses_every_wrong_median(bench: TestChain) -> None:
     spec = bench.deploy("GateSpec", constants.as_tuple())
     for members in (2, 3, 6, 9):
         case = random_case(rng, constants, members)
-        scores = sorted(judged(constants, list(case.lanes), case.presence, case.posting).values())
+        scores = sorted(counted(constants, list(case.lanes), case.presence, case.posting).values())
         right = upper_median(scores)
         for x in {*scores, right - 1, right + 1, right - 2, right + 2, 0, 300, -300} - {right}:
             posting = replace(case.posting, x=x)
@@ -228,6 +244,36 @@ def test_judge_refuses_every_wrong_median(bench: TestChain) -> None:
                 (x, len(scores), sum(s < x for s in scores), scores.count(x)) if scores else (x, 0, 0, 0)
             )
             assert error.arguments == expected
+
+
+@pytest.mark.parametrize("bits", [0, 1, 16, 63, 64, 65, 127, 128, 255, 256])
+def test_copies_are_those_of_the_double_loop(bench: TestChain, bits: int) -> None:
+    harness = bench.deploy("LibraryHarness")
+    rng = random.Random(bits)
+    for count in (0, 1, 2, 7, 8, 9, 15, 16, 17, 33, rng.randint(34, 80)):
+        words: list[int] = []
+        for _ in range(count):
+            base = rng.choice([0, 2**256 - 1, rng.getrandbits(256), *words])
+            flips = rng.choice([0, 1, bits, bits + 1, rng.randint(0, 256)])
+            words.append(base ^ sum(1 << bit for bit in rng.sample(range(256), min(256, flips))))
+        copies = sum(
+            any((words[j] ^ words[k]).bit_count() <= bits for j in range(k)) << k for k in range(count)
+        )
+        assert harness.functions.copiesAmong(words, bits).call() == copies
+
+
+def test_copies_among_the_most_words(bench: TestChain) -> None:
+    """Folds that are all the same are no reason to call different words copies."""
+    harness = bench.deploy("LibraryHarness")
+    rng = random.Random(256)
+    low = [rng.getrandbits(64) for _ in range(128)]
+    words = [quarter | quarter << 64 for quarter in low] * 2
+    copies = harness.functions.copiesAmong(words, 0).call()
+    assert copies == (2**128 - 1) << 128
+    far = [sum((rng.random() < 0.3) << bit for bit in range(256)) for _ in range(256)]
+    far[255] = far[0] ^ 0xFFFF << 120
+    assert harness.functions.copiesAmong(far, 16).call() == 1 << 255
+    assert harness.functions.copiesAmong(far, 15).call() == 0
 
 
 def test_judge_refuses_wrong_cohorts(bench: TestChain) -> None:

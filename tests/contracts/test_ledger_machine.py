@@ -343,7 +343,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 ROUND_OFFSETS = st.sampled_from([0, 0, 0, 0, 0, -1, 1])
 LIES = (
     "median",
-    "padding",
+    "seed",
     "no such guard",
     "short",
     "long",
@@ -773,7 +773,8 @@ class Ledgers(RuleBasedStateMachine):
         book, this = self.book, self.book.current
         round_ = this.number + offset
         rng = random.Random(seed)
-        true = self.posting(rng, poster)
+        draw = self.seed()
+        true = replace(self.posting(rng, poster), seed=draw or bytes(32))
         posting, payload, early, late = self.falsified(true, lie)
         undelivered = posting.unavailable | posting.malformed
         heard = (this.presence & ~undelivered) >> book.workers
@@ -791,7 +792,6 @@ class Ledgers(RuleBasedStateMachine):
             (book.guards > 1 and heard.bit_count() < quorum(book.guards), "CommitteeNoQuorum"),
             (late != "", late),
         )
-        draw = self.seed()
         receipt = self.attempt(refusal, self.f.settle(round_, payload), key if sender is None else sender)
         if receipt is None:
             return
@@ -820,8 +820,6 @@ class Ledgers(RuleBasedStateMachine):
         changed, early, late = true, "", ""
         if lie == "median":
             changed, early = replace(true, x=true.x + 2), "GateWrongMedian"
-        elif lie == "padding":
-            changed, early = replace(true, padding=1), "GateHeaderNotZero"
         elif lie == "no such guard":
             changed, early = replace(true, poster=book.guards), "GateNoSuchPoster"
         elif lie == "exponent":
@@ -844,6 +842,9 @@ class Ledgers(RuleBasedStateMachine):
         elif lie == "norm":
             changed = replace(true, anchor=replace(true.anchor, norm2=true.anchor.norm2 + 1))
             late = "CommitteeWrongNorm"
+        elif lie == "seed":
+            wrong = true.seed[:19] + bytes([true.seed[19] ^ 1]) + bytes(12)
+            changed, late = replace(true, seed=wrong), LEDGER + "WrongSeed"
         elif lie == "trace":
             changed, late = replace(true, trace_root=NOTHING), LEDGER + "NoTraceRoot"
         payload = changed.encode()

@@ -130,18 +130,23 @@ def test_header_and_payload_root_bind_to_the_root_of_the_vector(bench: Bench, ca
     assert bench.node.call(bench.harness.updateRoot(header, raw(case["payloadRoot"]))) == raw(case["root"])
 
 
+def rotated(word: int, by: int) -> int:
+    return (word << by | word >> (256 - by)) & (1 << 256) - 1
+
+
 @pytest.mark.parametrize("case", section("medians"), ids=lambda case: f"{case['scores']} {case['x']}")
 def test_posted_median_is_accepted_only_if_it_is_the_median(bench: Bench, case: Case) -> None:
     anchor = Reading(0, 1, 0)
-    workers = tuple(
-        WorkerEvidence(Status.COMMITTED, Reading((1 << (256 - score) // 2) - 1, 1, 0))
-        for score in case["scores"]
-    )
+    # No two words are the same, and with duplicateBits = 0 none is a copy.
+    words = [rotated((1 << (256 - score) // 2) - 1, 37 * k) for k, score in enumerate(case["scores"])]
+    assert len(set(words)) == len(words)
+    workers = tuple(WorkerEvidence(Status.COMMITTED, Reading(word, 1, 0)) for word in words)
     payload = encode_settlement(Settlement(anchor, case["x"], workers))
     members = len(workers) + 2  # one more worker, who is absent, and the guard
     presence = (1 << len(workers)) - 1 | 1 << members - 1
     lanes = [0] * lane_word_count(members)
-    call = bench.gate(GateParameters().as_tuple()).judge(1, members, 1, presence, payload, 0, lanes)
+    gate = bench.gate(GateParameters(duplicate_bits=0).as_tuple())
+    call = gate.judge(1, members, 1, presence, payload, 0, lanes)
     if case["isMedian"]:
         bench.node.call(call)
     else:

@@ -1,5 +1,7 @@
 """Random rounds for hypothesis, and their translation to the literal spec."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from guard.committee import committee_reading
@@ -41,9 +43,24 @@ def workers(of: st.SearchStrategy[Reading]) -> st.SearchStrategy[WorkerEvidence]
 
 
 @st.composite
+def near_each_other(draw: st.DrawFn, members: list[WorkerEvidence]) -> tuple[WorkerEvidence, ...]:
+    """Make some words differ from an earlier one in few bits, or in none."""
+    changed = list(members)
+    for index, member in enumerate(members):
+        earlier = [other.reading.code for other in changed[:index] if other.reading is not None]
+        if member.reading is None or not earlier or not draw(st.booleans()):
+            continue
+        code = draw(st.sampled_from(earlier))
+        for bit in draw(st.sets(st.integers(0, 255), max_size=33)):
+            code ^= 1 << bit
+        changed[index] = replace(member, reading=replace(member.reading, code=code))
+    return tuple(changed)
+
+
+@st.composite
 def rounds(draw: st.DrawFn, max_workers: int = 9) -> RoundEvidence:
     source = draw(st.sampled_from([readings, similar_readings]))
-    members = tuple(draw(st.lists(workers(source), max_size=max_workers)))
+    members = draw(near_each_other(draw(st.lists(workers(source), max_size=max_workers))))
     before = draw(st.lists(lanes, min_size=len(members), max_size=len(members)))
     return RoundEvidence(
         round=draw(st.integers(1, 2**32 - 1)),

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from eth_hash.auto import keccak
@@ -14,7 +15,17 @@ from guard.errors import (
     ParametersRefusedError,
     RangeError,
 )
-from guard.gate import ABSENT, GateParameters, Reading, RoundEvidence, Status, WorkerEvidence, judge
+from guard.gate import (
+    ABSENT,
+    MALFORMED,
+    UNAVAILABLE,
+    GateParameters,
+    Reading,
+    RoundEvidence,
+    Status,
+    WorkerEvidence,
+    judge,
+)
 from guard.lanes import Lane, pack_lanes, unpack_lanes
 from guard.spec import gate as spec
 from tests.guard import strategies
@@ -89,15 +100,69 @@ def test_judge_equals_spec(parameters: GateParameters, evidence: RoundEvidence) 
     assert list(verdict.scores) == expected.scores
     assert [strategies.literal_lane(lane) for lane in verdict.lanes] == expected.lanes
     assert list(verdict.lane_words) == spec.lane_words([*expected.lanes, spec.Lane()])
-    assert spec.is_median(verdict.median, [s for s, b in _judged(evidence, verdict.banned) if not b])
+    assert spec.is_median(verdict.median, _counted(parameters, evidence, verdict.banned))
 
 
-def _judged(evidence: RoundEvidence, banned: int) -> list[tuple[int, int]]:
-    return [
-        (spec.score(worker.reading.code, evidence.anchor.code), banned >> i & 1)
+def _counted(parameters: GateParameters, evidence: RoundEvidence, banned: int) -> list[int]:
+    """Give the scores of J': of every pair of copies the later one is struck out."""
+    codes = {
+        i: worker.reading.code
         for i, worker in enumerate(evidence.workers)
-        if worker.reading is not None
-    ]
+        if worker.reading is not None and not banned >> i & 1
+    }
+    copies = {
+        max(i, j)
+        for i, j in combinations(codes, 2)
+        if (codes[i] ^ codes[j]).bit_count() <= parameters.duplicate_bits
+    }
+    return [spec.score(code, evidence.anchor.code) for i, code in codes.items() if i not in copies]
+
+
+def _round_of(codes: list[int], anchor: int, **members: WorkerEvidence) -> RoundEvidence:
+    workers = [committed(code) for code in codes]
+    for place, member in members.items():
+        workers[int(place[1:])] = member
+    return RoundEvidence(
+        1, Reading(anchor, 10**6, 0), tuple(workers), pack_lanes([Lane()] * (len(workers) + 1))
+    )
+
+
+@pytest.mark.parametrize(
+    ("masks", "counted"),
+    [
+        ([0, 0, 0, 0], [0]),
+        ([0, 2**16 - 1], [0]),
+        ([0, 2**17 - 1], [0, 1]),
+        ([0, 2**16 - 1, 2**32 - 1], [0]),  # the third is a copy of the second, which is one of the first
+        ([2**16 - 1, 0, 2**32 - 1], [0]),
+        ([0, 2**32 - 1, 2**16 - 1], [0, 1]),
+        ([0, 2**64 - 1, 2**128 - 1, 2**64 - 2], [0, 1, 2]),
+    ],
+)
+def test_copies_count_once(masks: list[int], counted: list[int]) -> None:
+    evidence = _round_of([CODE ^ mask for mask in masks], 0)
+    scores = [spec.score(CODE ^ masks[i], 0) for i in counted]
+    verdict = judge(GateParameters(), evidence)
+    assert verdict.median == sorted(scores)[len(scores) // 2]
+    # Everybody is judged.
+    assert verdict.scores == tuple(spec.score(CODE ^ mask, 0) for mask in masks)
+    assert all(lane.last_round == 1 for lane in verdict.lanes)
+
+
+def test_who_is_not_judged_is_nobodys_twin() -> None:
+    """The copies' score is high and the others' low: which one the upper median is hangs on who counts."""
+    high, low = CODE, [CODE ^ 2**200 - 1, CODE ^ (2**200 - 1) << 50]
+    codes = [high, high, *low]
+    top, bottom = 256, 256 - 2 * 200
+    assert judge(GateParameters(), _round_of(codes, CODE)).median == bottom
+    # Were the first one a twin, the second would not count.
+    for missing in (ABSENT, UNAVAILABLE, MALFORMED):
+        evidence = _round_of([high, high, low[0]], CODE, w0=missing)
+        assert judge(GateParameters(), evidence).median == top
+    banned = replace(
+        _round_of([high, high, low[0]], CODE), lane_words=pack_lanes([Lane(llr=8000), *[Lane()] * 3])
+    )
+    assert judge(GateParameters(), banned).median == top
 
 
 @given(strategies.rounds(), st.randoms(use_true_random=False))
@@ -110,7 +175,9 @@ def test_judge_does_not_depend_on_order(evidence: RoundEvidence, random: object)
         workers=tuple(evidence.workers[i] for i in order),
         lane_words=pack_lanes([*(lanes[i] for i in order), Lane()]),
     )
-    one, other = judge(GateParameters(), evidence), judge(GateParameters(), shuffled)
+    # Of words that are near and not equal, which ones are copies does depend on the order.
+    parameters = GateParameters(duplicate_bits=0)
+    one, other = judge(parameters, evidence), judge(parameters, shuffled)
     assert other.yardstick == one.yardstick
     assert other.lanes == tuple(one.lanes[i] for i in order)
     assert [other.is_approved(k) for k in range(len(order))] == [one.is_approved(i) for i in order]

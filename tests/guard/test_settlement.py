@@ -15,13 +15,20 @@ settlements = st.builds(
     median=st.integers(-256, 256),
     workers=st.lists(strategies.workers(strategies.readings), max_size=9).map(tuple),
     trace_root=st.binary(min_size=32, max_size=32),
+    seed_prefix=st.binary(min_size=20, max_size=20),
 )
 
 
 @pytest.mark.parametrize("case", section("gates"), ids=name_of)
 def test_settlement_golden(case: Case) -> None:
     evidence = evidence_of(case)
-    settlement = Settlement(evidence.anchor, case["median"], evidence.workers, raw(case["traceRoot"]))
+    settlement = Settlement(
+        evidence.anchor,
+        case["median"],
+        evidence.workers,
+        raw(case["traceRoot"]),
+        seed_prefix=raw(case["seed"])[:20],
+    )
     assert encode_settlement(settlement) == raw(case["payload"])
     # The guard's own bit, above the workers', is ignored.
     assert (
@@ -34,7 +41,10 @@ def test_settlement_round_trip_equals_spec(settlement: Settlement) -> None:
     payload = encode_settlement(settlement)
     members = [strategies.posted(worker) for worker in settlement.workers]
     anchor = strategies.posted(settlement.anchor)
-    assert payload == spec.encode_payload(anchor, settlement.median, members, settlement.trace_root)
+    assert payload == spec.encode_payload(
+        anchor, settlement.median, members, settlement.trace_root, seed=settlement.seed_prefix
+    )
+    assert payload[140:160] == settlement.seed_prefix
     assert decode_settlement(payload, settlement.presence, len(members)) == settlement
     assert spec.decode_payload(payload, settlement.presence, len(members)) == (
         anchor,
@@ -88,5 +98,8 @@ def test_encode_refuses_impossible_input() -> None:
     for size in (0, 31, 33):
         with pytest.raises(RangeError):
             encode_settlement(Settlement(Reading(0, 0, 0), 0, (), bytes(size)))
+    for size in (0, 19, 21, 32):
+        with pytest.raises(RangeError, match="seed"):
+            encode_settlement(Settlement(Reading(0, 0, 0), 0, (), seed_prefix=bytes(size)))
     with pytest.raises(EvidenceShapeError):
         encode_settlement(Settlement(Reading(0, 0, 0), 0, (WorkerEvidence(ABSENT.status),) * 256))

@@ -89,7 +89,10 @@ class Game:
             votes.vote(guard.signer, client.address, client.state().round, members)
 
     def judged(self, settlement: Settlement) -> Settlement:
-        return replace(settlement, median=self.gate.median(PARAMETERS, settlement))
+        client = self.run.client
+        state = client.state()
+        seed = client.seed_of(state, client.record_of(state.round))
+        return replace(settlement, median=self.gate.median(PARAMETERS, settlement), seed_prefix=seed[:20])
 
     def settle(self, settlement: Settlement) -> Decision:
         """Post it by its poster, and compare everything that the contract keeps."""

@@ -45,7 +45,12 @@ def post_status(assayed: Assayed, index: int, evidence: WorkerEvidence) -> Assay
     claims[index] = evidence
     workers, guards = claims[: len(settlement.workers)], claims[len(settlement.workers) :]
     draft = draft_settlement(workers, guards, settlement.trace_root)
-    posted = replace(draft, median=settlement.median, poster=settlement.poster)
+    posted = replace(
+        draft,
+        median=settlement.median,
+        poster=settlement.poster,
+        seed_prefix=settlement.seed_prefix,
+    )
     return replace(assayed, settlement=posted)
 
 

@@ -50,7 +50,7 @@ def _lie(number: int, settlement: Settlement) -> Settlement:
     if number == 4:
         anchor = replace(anchor, code=anchor.code ^ 1, norm2=anchor.norm2 + 1)
     root = b"\x05" * 32 if number == 5 else settlement.trace_root
-    return Settlement(anchor, settlement.median, tuple(workers), root)
+    return replace(settlement, anchor=anchor, workers=tuple(workers), trace_root=root)
 
 
 CHANGED: set[tuple[int, int, bool]] = set()

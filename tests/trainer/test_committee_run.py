@@ -460,6 +460,8 @@ def flip_byte(at: int) -> Any:
 NODE_LIES: dict[str, tuple[Any, tuple[int, int | None, str]]] = {
     "another poster": (set_byte(139, 2), (1, GUARD + 2, "sender")),
     "a poster that there cannot be": (set_byte(139, 3), (1, GUARD, "payload")),
+    "another seed": (flip_byte(140), (1, GUARD, "seed")),
+    "the last byte of another seed": (flip_byte(159), (1, GUARD, "seed")),
     "another word of the committee": (flip_byte(31), (1, GUARD, "payload")),
     "another norm of the committee": (flip_byte(135), (1, GUARD, "payload")),
     "another exponent of the committee": (flip_byte(136), (1, GUARD, "payload")),

@@ -23,7 +23,7 @@ from tests.ledger.chain.conftest import running_anvil
 from tests.ledger.forks import ForkingChain
 from tests.trainer.toys import tiny_run
 from trainer.audit import AuditOptions, AuditReport, audit
-from trainer.chain_round import ChainRound, DisagreementError
+from trainer.chain_round import ChainRound
 from trainer.challenger import ChallengeJournal, Challenger
 from trainer.config import RunConfig
 from trainer.fleet import Fleet, RoundWork
@@ -265,31 +265,36 @@ def test_another_seed_is_assayed_under_anew_and_one_settlement_is_sent(
     assert (history.verdicts.seed, len(sent)) == (seeds[1], 1)
 
 
-def test_a_settlement_that_was_moved_under_another_seed_is_never_merged(
+def test_a_settlement_that_is_moved_under_another_seed_is_refused_and_the_round_settled_anew(
     fork: ForkingChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What no sender can prevent: its transaction goes into a block of the other branch by itself.
     settle = ChainRound.settle
-    moved: list[int] = []
+    moved: list[bytes] = []
 
     def settle_and_move(self: ChainRound, settlement: Any, decision: Any) -> None:
         settle(self, settlement, decision)
         if not moved:
-            moved.append(1)
             head = fork.chain.head().block_number
             [transaction] = fork.chain.block(fork.chain.header(head)).block.transactions
+            moved.append(settlement.seed_prefix)
             fork.reorganise(2)
-            fork.chain.mine([transaction.encode()])
+            [receipt] = fork.chain.mine([transaction.encode()]).receipts
+            moved.append(receipt.state_root)
 
     monkeypatch.setattr(ChainRound, "settle", settle_and_move)
     config = config_of(tmp_path, rounds=1)
-    with pytest.raises(DisagreementError):
-        run(config, SilentObserver())
+    run(config, SilentObserver())
     node = Node(fork)
     address = ledger_address(RunFolder(Path(config.out)).deployment, node.chain_id)
     [history] = read_rounds(node, address)
     assert history.verdicts is not None
-    assert history.final is None
+    assert history.final is not None
+    first, refused = moved
+    assert refused == b""  # the receipt of a transaction that was reverted
+    assert history.verdicts.payload[140:160] == history.verdicts.seed[:20] != first
+    report = audit(node, address, BlobStore(tmp_path / "run" / "blobs"))
+    assert report.ok, report.differences
 
 
 def test_what_a_reorganisation_takes_away_before_it_is_confirmed_is_sent_again(

@@ -440,7 +440,8 @@ class Rounds:
         trace_root = (
             sha256(f"{self.name} {round_number}".encode()).digest() if round_number != 2 else bytes(32)
         )
-        payload = gate.encode_payload(anchor, verdict.median, members, trace_root)
+        seed = sha256(f"seed of {self.name} {round_number}".encode()).digest()
+        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, seed=seed)
         self.cases.append(
             {
                 "name": f"{self.name}, round {round_number}",
@@ -453,6 +454,7 @@ class Rounds:
                 "yardstickBefore": self.yardstick,
                 "median": verdict.median,
                 "traceRoot": h(trace_root),
+                "seed": h(seed),
                 "payload": h(payload),
                 "payloadHash": h(keccak(payload)),
                 "scores": verdict.scores,
@@ -591,6 +593,45 @@ def rounds() -> tuple[list[Json], list[Json]]:
     game.play(3, committed(code, 1, -64), [committed(code, 1, e) for e in range(-64, 8, 6)])
     game.play(4, committed(code, 0, 63), [committed(code, 1, -64)] * 6 + [committed(code, 0, 0)] * 6)
     games.append(game)
+
+    # Copies: identical, just near enough and one bit too far, chains, of who is not in J, all of them.
+    draw = Draw("copies")
+    game = Rounds("copies", 8)
+    near, far = 2**16 - 1, (2**17 - 1) << 100
+    for round_number in range(1, 10):
+        anchor = committed(draw.bits(256))
+        members = [committed(draw.near(anchor.code, 60 + 3 * k)) for k in range(8)]
+        twin = draw.near(anchor.code, 30)
+        if round_number == 1:
+            members[3:] = [committed(twin, 10**9 + k) for k in range(5)]
+        if round_number == 2:
+            members[:3] = [committed(twin), committed(twin ^ near), committed(twin ^ far)]
+            members[7] = committed(members[6].code ^ far)
+        if round_number == 3:
+            chain = [twin, twin ^ near, twin ^ near ^ near << 16]
+            members[:3] = [committed(code) for code in chain]
+            members[5:] = [committed(draw.near(code ^ full, 0)) for code in (chain[0], chain[2], chain[1])]
+        if round_number in (4, 5, 6):
+            members[0] = gate.Posted(2)
+            members[1:3] = [committed(twin)] * 2
+        if round_number == 4:
+            members[3:6] = [gate.Posted(3), committed(twin ^ near), gate.Posted(0)]
+        if round_number == 7:  # member 0 is banned by now
+            members[:4] = [committed(twin)] * 4
+        if round_number == 8:
+            members = [committed(twin ^ 1 << k) for k in range(8)]
+        if round_number == 9:
+            members = [gate.Posted(0)] * 6 + [committed(twin)] * 2
+        game.play(round_number, anchor, members)
+    games.append(game)
+
+    for bits in (0, 256):
+        game = Rounds(f"copies within {bits} bits", 5, gate.GateSpec(duplicateBits=bits))
+        anchor = committed(draw.bits(256))
+        codes = [draw.near(anchor.code, 20 * k) for k in range(5)]
+        game.play(1, anchor, [committed(code) for code in codes])
+        game.play(2, anchor, [committed(code) for code in (codes[3], codes[0], codes[0] ^ 1, codes[0], full)])
+        games.append(game)
 
     # A cohort of 256: every word is in use.
     draw = Draw("large")
@@ -736,7 +777,8 @@ class CommitteeRounds:
         after = verdict.lanes + guards_after
         members = [*workers, *guards]
         trace_root = sha256(f"{self.name} {round_number}".encode()).digest()
-        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, poster)
+        seed = sha256(f"seed of {self.name} {round_number}".encode()).digest()
+        payload = gate.encode_payload(anchor, verdict.median, members, trace_root, poster, seed)
         self.pairs = merge.coalition(self.spec, self.pairs, anchor, workers, banned)
         number = committee.merged_guard(guards, guards_after)
         given = merge.weights(
@@ -757,6 +799,7 @@ class CommitteeRounds:
                 "yardstickBefore": self.yardstick,
                 "median": verdict.median,
                 "traceRoot": h(trace_root),
+                "seed": h(seed),
                 "payload": h(payload),
                 "payloadHash": h(keccak(payload)),
                 "scores": verdict.scores,
@@ -825,6 +868,28 @@ def committee_rounds() -> list[Json]:
         game.play(round_number, workers, guards, 4)
     games.append(game)
 
+    # Copies, also of a guard's word, which makes nobody a copy.
+    draw = Draw("copies beside guards")
+    game = CommitteeRounds("copies beside three guards", 7, 3)
+    near = 2**16 - 1
+    for round_number in (1, 2, 3):
+        truth = draw.bits(256)
+        workers = [committed(draw.near(truth, 60 + 5 * k), 10**9) for k in range(7)]
+        guards = [committed(draw.near(truth, 30), 10**9 + k) for k in range(3)]
+        if round_number == 1:
+            workers[0] = committed(guards[0].code)
+            workers[4:] = [committed(guards[1].code)] * 3
+        if round_number == 2:
+            code = draw.near(truth, 40)
+            workers[2:5] = [
+                committed(code ^ mask) for mask in (near << 32, near << 32 ^ near << 16, near << 16)
+            ]
+            workers[5] = gate.Posted(3)
+        if round_number == 3:
+            workers = [committed(draw.near(guards[2].code, 1)) for _ in range(7)]
+        game.play(round_number, workers, guards, 0)
+    games.append(game)
+
     # A score of exactly 0 counts as refused, and norms of zero make every worker alive.
     game = CommitteeRounds("a guard with a score of 0", 1, 3)
     half = 2**128 - 1
@@ -854,7 +919,7 @@ def committee_rounds() -> list[Json]:
 
 
 def medians() -> list[Json]:
-    cases = [[], [4], [4, 2], [-2, 0, 2], [0, 0, 2, 2], [256, -256, 256, -256, 0, 0], [2, 2, 2], [2, 4, 6, 8]]
+    cases = [[], [4], [4, 2], [-2, 0, 2], [0, 0, 2, 2], [254, -254, 254, -254, 0, 0], [2, 2, 2], [2, 4, 6, 8]]
     out = []
     for scores in cases:
         for x in sorted({0, 1, *scores}):

@@ -10,7 +10,7 @@ from eth_utils import keccak
 from guard.committee import quorum
 from guard.errors import GuardError
 from guard.gate import GateParameters, Status
-from guard.settlement import Settlement, decode_settlement
+from guard.settlement import SEED_PREFIX_BYTES, Settlement, decode_settlement
 from guard.state import Decision, GateState
 from ledger import digests
 from ledger.blobs import BlobError, BlobStore, BlobStoreFault
@@ -230,6 +230,7 @@ class RoundAudit:
         decision = carried.gate.decide(self._parameters, number, posted)
         self._compare_verdicts(number, verdicts, posted, decision)
         seeds = self._seeds(history, verdicts, sealed)
+        self._check_named_seed(number, posted, seeds)
         records, seed = self._settled_records(verdicts, presence, sealed, decision, seeds)
         workers = (1 << self._facts.workers) - 1
         standing = decision.without(self._parameters, history.overturned_in_time & workers)
@@ -297,6 +298,13 @@ class RoundAudit:
         if verdicts.seed not in derived:
             self._findings.differ(history.round, "seed", derived[0], verdicts.seed)
         return distinct((*derived, verdicts.seed))
+
+    def _check_named_seed(self, number: int, posted: Settlement, seeds: Sequence[bytes]) -> None:
+        """Check that the payload names a seed that can be the round's."""
+        named = [seed[:SEED_PREFIX_BYTES] for seed in seeds]
+        if posted.seed_prefix not in named:
+            poster = self._facts.members[self._facts.guard_indices[posted.poster]].identity
+            self._findings.differ(number, "seed", named[0], posted.seed_prefix, poster)
 
     def _settled_records(
         self,

@@ -260,6 +260,9 @@ interface IContributionLedger is IERC165 {
     error ContributionLedgerUnbondingTooShort(uint256 unbondingDelayS, uint256 liableS);
     /// @notice Thrown when the guard that posts has too little in the vault.
     error ContributionLedgerGuardUnbonded(address vault);
+    /// @notice Thrown when a payload names another seed than the round's: the chain was reorganised.
+    /// @param  posted First 20 bytes of the seed that the payload was made under.
+    error ContributionLedgerWrongSeed(bytes20 posted, bytes32 seed);
     /// @notice Thrown when a run with a challenge contract is settled without a trace root.
     error ContributionLedgerNoTraceRoot();
     /// @notice Thrown when the caller is not the challenge contract.
@@ -333,8 +336,9 @@ interface IContributionLedger is IERC165 {
 
     /// @notice Settles a round: every verdict is recomputed from the posted words.
     /// @dev    Sent straight to the ledger by the signer of the guard whose number is in the payload; what is false in it costs
-    ///         that guard's stake. Reverts with an error of `Gate` if the words are not well formed, and of `CommitteeRules` if the
-    ///         header is not what several guards read together.
+    ///         that guard's stake. The payload names the seed, so that words made under another one are refused, not false.
+    ///         Reverts with an error of `Gate` if the words are not well formed, and of `CommitteeRules` if the header is not
+    ///         what several guards read together.
     /// @param  payload docs/spec/ledger.md, "Settle".
     function settle(uint32 round, bytes calldata payload) external;
 
@@ -475,8 +479,8 @@ interface IContributionLedger is IERC165 {
     /// @notice Guards that have enough in the vault to settle, as a bitmap by their numbers; zero in a run without a vault.
     function bondedGuards() external view returns (uint256 bitmap);
 
-    /// @notice Contract that reads several guards' words together, created by this ledger; zero if there is one guard.
-    function committee() external view returns (address);
+    /// @notice Contract that judges this ledger's rounds, created by this ledger: `IJudge`.
+    function judge() external view returns (address);
 
     /// @notice Digest of the model's shape, docs/spec/update.md.
     function shapeDigest() external view returns (bytes32);

@@ -5,10 +5,10 @@ import {Stage} from "../libraries/RoundState.sol";
 import {IDataRequests} from "./IDataRequests.sol";
 
 /// @title  Votes of a run's guards on whose data did not arrive sound.
-/// @notice docs/spec/ledger.md, "Settle". Serves every ledger that names this contract as its `dataRequests()`; there is no owner.
-///         A member may be posted as unavailable or malformed when more than half of the ledger's guards have said in the sealed
-///         round that they got no sound bytes of it: the one that settles can condemn nobody alone. Nobody can answer a vote; a run whose workers shall be able to
-///         names `IDataRequestBook` instead.
+/// @notice docs/spec/ledger.md, "Settle". Serves every ledger that names this contract as its `dataRequests()`; there is no
+///         owner. A member may be posted as unavailable or malformed when more than half of the ledger's guards have said in
+///         the sealed round that they got no sound bytes of it: the one that settles can condemn nobody alone. Nobody can
+///         answer a vote; a run whose workers shall be able to names `IDataRequestBook` instead.
 /// @dev    A ledger that lies about its cohort or round harms itself alone: votes belong to the ledger they name.
 interface IGuardVotes is IDataRequests {
     /// @notice Emitted when a guard voted.
@@ -31,8 +31,8 @@ interface IGuardVotes is IDataRequests {
     /// @param  members Bitmap of those.
     error GuardVotesAlreadyCast(uint256 members);
 
-    /// @notice Says that no bytes of members arrived, or only malformed ones. By the signer of one of the ledger's guards, while the round is sealed.
-    ///         A vote cannot be taken back; more members can be added in another.
+    /// @notice Says that no bytes of members arrived, or only malformed ones. By the signer of one of the ledger's guards,
+    ///         while the round is sealed. A vote cannot be taken back; more members can be added in another.
     /// @param  ledger  The ledger.
     /// @param  round   Its current round.
     /// @param  members Bitmap of the members, workers or guards, all of them present.

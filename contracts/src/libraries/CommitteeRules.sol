@@ -74,7 +74,8 @@ library CommitteeRules {
 
         unchecked {
             uint256 workers = members - guards;
-            uint256 delivered = _delivered(presence, payload) >> workers;
+            (uint256 unavailable, uint256 malformed) = Gate.undeliveredIn(payload);
+            uint256 delivered = (presence & ~(unavailable | malformed)) >> workers;
             if (Bits.count(delivered) < quorum(guards)) revert CommitteeNoQuorum(delivered, quorum(guards));
             Voices memory voices = _voices(payload, presence, workers, guards, delivered);
             uint256 code = _requireCode(payload, voices);
@@ -96,11 +97,6 @@ library CommitteeRules {
                 lanes[index / Lanes.PER_WORD] ^= moved << ((index % Lanes.PER_WORD) * 64);
             }
         }
-    }
-
-    /// @dev Bitmap of the members that are present and neither unavailable nor malformed.
-    function _delivered(uint256 presence, bytes calldata payload) private pure returns (uint256) {
-        return presence & ~(uint256(bytes32(payload[64:96])) | uint256(bytes32(payload[96:128])));
     }
 
     /// @dev Reads the entries of all present guards, which come after the workers'.

@@ -4,6 +4,7 @@ pragma solidity ^0.8.24;
 import {GateParameters} from "../interfaces/IGateSpec.sol";
 import {Bits} from "./Bits.sol";
 import {Lanes} from "./Lanes.sol";
+import {Twins} from "./Twins.sol";
 
 /// @title  The gate: verdicts of one round from its posted words.
 /// @notice docs/spec/gate.md, written for the EVM. All integers; no result depends on who calls it.
@@ -26,6 +27,7 @@ library Gate {
         int256 banFrom;
         int256 scoreAbove;
         uint256 aliveFactor;
+        uint256 duplicateBits;
     }
 
     /// @dev The payload's header, and where the workers' fields are in the calldata.
@@ -39,6 +41,7 @@ library Gate {
         uint256 normsAt;
         uint256 exponentsAt;
         uint256 workers; // 0x100: the present ones
+        uint256 copies; // 0x120: those of them that do not count in the median
     }
 
     /// @dev What the pass over the members reads, the same for all of them; `_judgeWords` knows the offsets. Numbers named
@@ -87,8 +90,6 @@ library Gate {
     error GateWrongPayloadLength(uint256 length, uint256 expected);
     /// @notice Thrown when the bitmaps of unavailable and malformed members overlap or leave the members that have entries.
     error GateWrongStatuses(uint256 unavailable, uint256 malformed, uint256 entries);
-    /// @notice Thrown when the padding of the payload's header is not zero.
-    error GateHeaderNotZero(uint256 padding);
     /// @notice Thrown when the payload's poster is not the number of a guard.
     error GateNoSuchPoster(uint256 poster, uint256 guards);
     /// @notice Thrown when an unavailable or malformed worker has a code, norm or exponent that is not zero.
@@ -98,7 +99,7 @@ library Gate {
     error GateExponentOutOfRange(uint256 index, int256 exponent);
     /// @notice Thrown when the posted median is not the upper median of the judged scores.
     /// @param  x      Posted median.
-    /// @param  judged Number of scores.
+    /// @param  judged Number of scores, copies left out.
     /// @param  below  Scores below x.
     /// @param  equal  Scores equal to x.
     error GateWrongMedian(int256 x, uint256 judged, uint256 below, uint256 equal);
@@ -124,11 +125,12 @@ library Gate {
         rules.banFrom = p.banFrom;
         rules.scoreAbove = p.scoreAbove;
         rules.aliveFactor = p.aliveFactor;
+        rules.duplicateBits = p.duplicateBits;
     }
 
     /// @notice Judges one round and moves the lanes.
-    /// @dev    One pass: the yardstick follows from the posted median, so all verdicts can be computed while the scores
-    ///         are counted, and the median is checked at the end. A score s never appears; with d = popcount(code XOR
+    /// @dev    After looking for copies, one pass: the yardstick follows from the posted median, so all verdicts can be computed
+    ///         while the scores are counted, and the median is checked at the end. A score s never appears; with d = popcount(code XOR
     ///         anchorCode), s = 256 - 2 d, and all comparisons are made on 2 d.
     /// @param  rules          Constants, within the ranges that `GateConstants.validate` checks. Of several guards, the entries
     ///                        and lanes are `CommitteeRules`' to judge.
@@ -158,15 +160,16 @@ library Gate {
             Header memory header = _readHeader(payload, guards == 1 ? workers : presence, guards, members);
             (Measure memory measure, uint256 next) = _measure(header, rules, round, yardstick);
             yardstickAfter = next;
+            header.workers = workers;
+            header.copies = _copies(header, measure.bannedFields, lanes, rules.duplicateBits);
             // Words with an undelivered update first, one member at a time; the others four members at a time.
             uint256 fast = workers;
             if (header.undelivered != 0) fast = _judgeSingly(header, measure, rules, round, workers, lanes);
-            header.workers = workers;
             _judgeWords(header, measure, fast, lanes);
             if (measure.isRefused) _refuseExponent(header, workers);
             approved = measure.approved;
 
-            // One 64-bit field for each position in the word: judged, not above x, below x, 16 bits each.
+            // One 64-bit field for each position in the word: counted, not above x, below x, 16 bits each.
             uint256 tally = measure.tally;
             tally += tally >> 128;
             tally += tally >> 64;
@@ -222,9 +225,7 @@ library Gate {
                 malformed := calldataload(add(start, 96))
                 tail := calldataload(add(start, 128))
             }
-            // tail = norm2 (8 bytes) || exponent (1) || x (2) || poster (1) || zero (20)
-            uint256 padding = tail & ((1 << 160) - 1);
-            if (padding != 0) revert GateHeaderNotZero(padding);
+            // tail = norm2 (8 bytes) || exponent (1) || x (2) || poster (1) || seed (20), which is the ledger's to check
             uint256 poster = (tail >> 160) & 0xff;
             if (poster >= guards) revert GateNoSuchPoster(poster, guards);
             uint256 undelivered = unavailable | malformed;
@@ -241,6 +242,66 @@ library Gate {
             header.codesAt = start + HEADER_BYTES;
             header.normsAt = start + HEADER_BYTES + 32 * count;
             header.exponentsAt = start + HEADER_BYTES + 40 * count;
+        }
+    }
+
+    /// @dev Members of J (present, delivered, not banned) that have a twin of a smaller index in J.
+    function _copies(Header memory header, uint256 bannedFields, uint256[] memory lanes, uint256 bits)
+        private
+        pure
+        returns (uint256)
+    {
+        unchecked {
+            uint256 workers = header.workers;
+            uint256 taken = workers & ~header.undelivered & ~_banned(bannedFields, lanes);
+            uint256[] memory codes = new uint256[](Bits.count(taken));
+            if (taken == workers) {
+                uint256 codesAt = header.codesAt;
+                assembly ("memory-safe") {
+                    calldatacopy(add(codes, 0x20), codesAt, shl(5, mload(codes)))
+                }
+                return _membersAt(Twins.copiesAmong(codes, bits), taken);
+            }
+            uint256 k = 0;
+            for (uint256 left = taken; left != 0; left &= left - 1) {
+                (codes[k++],,) = _assayAt(header, Bits.count(workers & ((left & (0 - left)) - 1)));
+            }
+            return _membersAt(Twins.copiesAmong(codes, bits), taken);
+        }
+    }
+
+    /// @dev Gives the k-th member of a bitmap, from the lowest, for each bit k of `positions`.
+    function _membersAt(uint256 positions, uint256 members) private pure returns (uint256 chosen) {
+        unchecked {
+            for (; positions != 0; positions >>= 1) {
+                if (positions & 1 != 0) chosen |= members & (0 - members);
+                members &= members - 1;
+            }
+        }
+    }
+
+    /// @dev Members that are banned, the guards' bits meaning nothing.
+    function _banned(uint256 bannedFields, uint256[] memory lanes) private pure returns (uint256 banned) {
+        assembly ("memory-safe") {
+            let count := mload(lanes)
+            for { let i := 0 } lt(i, count) { i := add(i, 1) } {
+                // llr + 8192 in each field, as in `_judgeWords`
+                let fields := and(
+                    xor(
+                        shr(15, mload(add(add(lanes, 32), shl(5, i)))),
+                        0x0000000000002000000000000000200000000000000020000000000000002000
+                    ),
+                    0x0000000000003fff0000000000003fff0000000000003fff0000000000003fff
+                )
+                fields := and(
+                    shr(20, add(fields, bannedFields)),
+                    0x0000000000000001000000000000000100000000000000010000000000000001
+                )
+                if fields {
+                    fields := or(or(fields, shr(63, fields)), or(shr(126, fields), shr(189, fields)))
+                    banned := or(banned, shl(shl(2, i), and(fields, 15)))
+                }
+            }
         }
     }
 
@@ -367,9 +428,11 @@ library Gate {
 
             int256 distance = int256(Bits.count(code ^ header.anchorCode));
             int256 s = 256 - 2 * distance;
-            measure.tally += 1;
-            if (s <= header.x) measure.tally += 1 << 16;
-            if (s < header.x) measure.tally += 1 << 32;
+            if ((header.copies >> index) & 1 == 0) {
+                measure.tally += 1;
+                if (s <= header.x) measure.tally += 1 << 16;
+                if (s < header.x) measure.tally += 1 << 32;
+            }
             uint256 quotient = (measure.base + measure.step * uint256(distance)) / measure.evidenceDivisor;
             int256 aboveMin = _clip(int256(quotient) - (1 << 64), 0, int256(measure.evidenceRange));
             llr = _clip(
@@ -541,15 +604,24 @@ library Gate {
                         )
                     )
                 )
+                // Copies do not count in the median.
+                let counted := and(shr(first, mload(add(header, 0x120))), 15)
+                if counted {
+                    counted := or(
+                        or(and(counted, 1), shl(63, and(counted, 2))),
+                        or(shl(126, and(counted, 4)), shl(189, and(counted, 8)))
+                    )
+                }
+                counted := and(judged, not(counted))
                 mstore(
                     add(measure, 0x2a0),
                     add(
                         mload(add(measure, 0x2a0)),
                         add(
-                            judged,
+                            counted,
                             add(
-                                shl(16, and(shr(20, add(found, mload(add(measure, 0x200)))), judged)),
-                                shl(32, and(shr(20, add(found, mload(add(measure, 0x1e0)))), judged))
+                                shl(16, and(shr(20, add(found, mload(add(measure, 0x200)))), counted)),
+                                shl(32, and(shr(20, add(found, mload(add(measure, 0x1e0)))), counted))
                             )
                         )
                     )

@@ -28,6 +28,22 @@ library Lanes {
         }
     }
 
+    /// @notice Gives the words of joined ones; a rest of less than 32 bytes is left out.
+    function split(bytes calldata joined) internal pure returns (uint256[] memory words) {
+        words = new uint256[](joined.length / 32);
+        assembly ("memory-safe") {
+            calldatacopy(add(words, 0x20), joined.offset, shl(5, mload(words)))
+        }
+    }
+
+    /// @notice Gives words joined, 32 bytes each, in the memory of the words, which are an array no longer.
+    function join(uint256[] memory words) internal pure returns (bytes memory joined) {
+        assembly ("memory-safe") {
+            joined := words
+            mstore(joined, shl(5, mload(words)))
+        }
+    }
+
     /// @notice Cuts one member's lane out of its word.
     /// @param  word  Lane word `index / 4`.
     /// @param  index Cohort index.
