@@ -87,8 +87,10 @@ class GateParameters:
     clip_high_percent: int = 150
     duplicate_bits: int = 16
     coalition_keep_q8: int = 218
-    coalition_threshold_q16: int = 7864
+    coalition_threshold_q16: int = 1966
     coalition_penalty: int = 6
+    group_spared: int = 2
+    group_penalty: int = 144
     vote_offset: int = 12
     anchor_share_bps: int = 1500
     outer_lr_micro: int = 700_000
@@ -117,6 +119,7 @@ class GateParameters:
             ("clipHighPercent <= 1000", self.clip_high_percent <= 1000),
             ("coalitionKeepQ8 <= 256", self.coalition_keep_q8 <= 256),
             ("duplicateBits <= 256", self.duplicate_bits <= 256),
+            ("groupSpared <= 256", self.group_spared <= 256),
             ("voteOffset <= 256", self.vote_offset <= 256),
             ("anchorShareBps <= 10000", self.anchor_share_bps <= 10_000),
         ):

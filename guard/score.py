@@ -87,6 +87,18 @@ def lower_median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2] if values else 0
 
 
+def upper_quartile(values: Sequence[int]) -> int:
+    """Give the upper quartile: of n sorted values the one at floor(3 (n - 1) / 4), 0 if there is none.
+
+    Args:
+        values: Integers in any order.
+
+    Returns:
+        One of the values, or 0.
+    """
+    return sorted(values)[3 * (len(values) - 1) // 4] if values else 0
+
+
 def upper_median(values: Sequence[int]) -> int:
     """Give the upper median: of n sorted values the one at floor(n / 2), 0 if there is none.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from guard.errors import EvidenceShapeError, RangeError
 from guard.gate import MEMBERS_MAX, GateParameters, Reading, RoundEvidence, RoundVerdict
-from guard.score import CODE_BITS, lower_median, pairwise_distances
+from guard.score import CODE_BITS, lower_median, pairwise_distances, upper_quartile
 
 Q32 = 2**32
 _ANCHOR_FACTOR_MAX = 2**40
@@ -241,12 +241,19 @@ def _target_norm(parameters: GateParameters, norms: Sequence[int], anchor_norm: 
 def _votes(
     parameters: GateParameters, pairs: npt.NDArray[np.int64], codes: Sequence[int], agreed: Sequence[int]
 ) -> list[int]:
-    """Give each approved worker's vote: more for having agreed more, less for copies and coalitions."""
+    """Give each approved worker's vote: more for having agreed more, less for copies, pairs and groups."""
     twins = (pairwise_distances(codes) <= parameters.duplicate_bits).sum(axis=1).tolist()
-    common = lower_median(pairs[np.triu_indices(len(codes), 1)].tolist())
-    beyond = np.maximum(0, pairs - common - parameters.coalition_threshold_q16)
+    usual = upper_quartile(pairs[np.triu_indices(len(codes), 1)].tolist())
+    beyond = np.maximum(0, pairs - usual - parameters.coalition_threshold_q16)
     np.fill_diagonal(beyond, 0)
+    beyond.sort(axis=1)
+    # The diagonal's zero stands first in every row and is nobody: what is spared is taken from the end.
+    groups = beyond[:, : max(0, len(codes) - parameters.group_spared)].sum(axis=1).tolist()
+    less = [
+        parameters.coalition_penalty * everybody + parameters.group_penalty * group
+        for everybody, group in zip(beyond.sum(axis=1).tolist(), groups, strict=True)
+    ]
     return [
-        Q32 // count * 65536 // (65536 + parameters.coalition_penalty * evidence) * ema
-        for count, evidence, ema in zip(twins, beyond.sum(axis=1).tolist(), agreed, strict=True)
+        Q32 // count * 65536 // (65536 + penalty) * ema
+        for count, penalty, ema in zip(twins, less, agreed, strict=True)
     ]

@@ -36,6 +36,8 @@ contract GateSpec is IGateSpec {
     uint32 private immutable _coalitionKeepQ8;
     uint32 private immutable _coalitionThresholdQ16;
     uint32 private immutable _coalitionPenalty;
+    uint32 private immutable _groupSpared;
+    uint32 private immutable _groupPenalty;
     uint32 private immutable _voteOffset;
     uint32 private immutable _anchorShareBps;
     uint32 private immutable _outerLrMicro;
@@ -68,6 +70,8 @@ contract GateSpec is IGateSpec {
         _coalitionKeepQ8 = p.coalitionKeepQ8;
         _coalitionThresholdQ16 = p.coalitionThresholdQ16;
         _coalitionPenalty = p.coalitionPenalty;
+        _groupSpared = p.groupSpared;
+        _groupPenalty = p.groupPenalty;
         _voteOffset = p.voteOffset;
         _anchorShareBps = p.anchorShareBps;
         _outerLrMicro = p.outerLrMicro;
@@ -99,6 +103,8 @@ contract GateSpec is IGateSpec {
         p.coalitionKeepQ8 = _coalitionKeepQ8;
         p.coalitionThresholdQ16 = _coalitionThresholdQ16;
         p.coalitionPenalty = _coalitionPenalty;
+        p.groupSpared = _groupSpared;
+        p.groupPenalty = _groupPenalty;
         p.voteOffset = _voteOffset;
         p.anchorShareBps = _anchorShareBps;
         p.outerLrMicro = _outerLrMicro;

@@ -41,8 +41,10 @@ class GateSpec(NamedTuple):
     clipHighPercent: int = 150
     duplicateBits: int = 16
     coalitionKeepQ8: int = 218
-    coalitionThresholdQ16: int = 7864
+    coalitionThresholdQ16: int = 1966
     coalitionPenalty: int = 6
+    groupSpared: int = 2
+    groupPenalty: int = 144
     voteOffset: int = 12
     anchorShareBps: int = 1500
     outerLrMicro: int = 700000
@@ -104,6 +106,7 @@ def is_accepted_spec(g: GateSpec) -> bool:
         and g.clipLowPercent <= 100 <= g.clipHighPercent <= 1000
         and g.coalitionKeepQ8 <= 256
         and g.duplicateBits <= 256
+        and g.groupSpared <= 256
         and g.voteOffset <= 256
         and g.anchorShareBps <= 10000
     )

@@ -66,17 +66,20 @@ def weights(
         t = max(g.clipLowPercent * n_anchor // 100, min(g.clipHighPercent * n_anchor // 100, t))
 
     between = [pairs.get((i, j), 0) for i in chosen for j in chosen if i < j]
-    med = lower_median(between)
+    usual = sorted(between)[3 * (len(between) - 1) // 4] if between else 0
     v = []
     for i in chosen:
         twins = sum((members[i].code ^ members[j].code).bit_count() <= g.duplicateBits for j in chosen)
-        s_i = sum(
-            max(0, pairs.get((min(i, j), max(i, j)), 0) - med - g.coalitionThresholdQ16)
+        beyond = sorted(
+            max(0, pairs.get((min(i, j), max(i, j)), 0) - usual - g.coalitionThresholdQ16)
             for j in chosen
             if j != i
         )
+        s_i = sum(beyond)
+        group_i = sum(beyond[: max(0, len(beyond) - g.groupSpared)])
         a_i = max(0, lanes[i].ema) + 64 * g.voteOffset
-        v.append(ONE // twins * 65536 // (65536 + g.coalitionPenalty * s_i) * a_i)
+        less = g.coalitionPenalty * s_i + g.groupPenalty * group_i
+        v.append(ONE // twins * 65536 // (65536 + less) * a_i)
 
     share = g.anchorShareBps * ONE // 10000 if n_anchor > 0 else 0
     given = []

@@ -36,8 +36,10 @@ class Constants:
     clip_high_percent: int = 150
     duplicate_bits: int = 16
     coalition_keep_q8: int = 218
-    coalition_threshold_q16: int = 7864
+    coalition_threshold_q16: int = 1966
     coalition_penalty: int = 6
+    group_spared: int = 2
+    group_penalty: int = 144
     vote_offset: int = 12
     anchor_share_bps: int = 1500
     outer_lr_micro: int = 700000

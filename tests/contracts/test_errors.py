@@ -470,6 +470,7 @@ class TestDeployment:
             {"clip_high_percent": 1001},
             {"duplicate_bits": 257},
             {"coalition_keep_q8": 257},
+            {"group_spared": 257},
             {"vote_offset": 257},
             {"anchor_share_bps": 10001},
         ],

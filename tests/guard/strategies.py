@@ -130,8 +130,10 @@ def parameter_sets(draw: st.DrawFn) -> GateParameters:
         clip_high_percent=draw(st.integers(100, 1000)),
         duplicate_bits=draw(st.integers(0, 256)),
         coalition_keep_q8=draw(st.integers(0, 256)),
-        coalition_threshold_q16=draw(st.integers(0, 2**32 - 1)),
+        coalition_threshold_q16=draw(st.integers(0, 2**13) | st.integers(0, 2**32 - 1)),
         coalition_penalty=draw(st.integers(0, 2**32 - 1)),
+        group_spared=draw(st.integers(0, 3) | st.integers(0, 256)),
+        group_penalty=draw(st.integers(0, 2**32 - 1)),
         vote_offset=draw(st.integers(0, 256)),
         anchor_share_bps=draw(st.integers(0, 10_000)),
     )

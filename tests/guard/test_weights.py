@@ -77,6 +77,28 @@ def test_equal_workers_share_what_the_anchor_leaves() -> None:
     assert set(weights.weights) == {(Q32 - weights.anchor) // 4}
 
 
+@pytest.mark.parametrize(
+    ("size", "less"),
+    [
+        (1, 0),
+        (2, 6 * 18_034),
+        (3, 6 * 2 * 18_034),
+        (4, 6 * 3 * 18_034 + 144 * 18_034),
+        (5, 0),  # ten of 28 pairs are no exception
+    ],
+)
+def test_two_partners_are_spared_and_a_group_is_not(size: int, less: int) -> None:
+    """The last ``size`` of eight agree on 20000 beyond the anchor, 18034 more than is usual and allowed."""
+    group = range(8 - size, 8)
+    pairs = [20_000 * (i in group and j in group) for i in range(8) for j in range(i + 1, 8)]
+    evidence, verdict = round_of([0xFFFF << 20 * i for i in range(8)], [10**6] * 8)
+    weights = merge_weights(
+        GateParameters(duplicate_bits=0), CoalitionHistory.from_ints(8, pairs), evidence, verdict
+    )
+    votes = [Q32] * (8 - size) + [Q32 * 65536 // (65536 + less)] * size
+    assert weights.weights == tuple((Q32 - weights.anchor) * vote // sum(votes) for vote in votes)
+
+
 def test_near_duplicates_share_one_weight() -> None:
     far = (1 << 100) - 1
     evidence, verdict = round_of([far, far ^ 1 ^ 1 << 110, far << 120], [10**6] * 3)

@@ -392,6 +392,7 @@ def specs() -> list[Json]:
         gate.GateSpec(acceptBelow=0),
         gate.GateSpec(aliveFactor=0),
         gate.GateSpec(clipLowPercent=101),
+        gate.GateSpec(groupSpared=257),
         gate.GateSpec(voteOffset=257),
         gate.GateSpec(version=2),
     ]
@@ -672,6 +673,8 @@ def rounds() -> tuple[list[Json], list[Json]]:
         coalitionKeepQ8=0,
         coalitionThresholdQ16=0,
         coalitionPenalty=2**32 - 1,
+        groupSpared=1,
+        groupPenalty=2**32 - 1,
         anchorShareBps=10000,
     )
     game = Rounds("another spec", 5, spec)

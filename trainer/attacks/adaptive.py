@@ -14,8 +14,8 @@ import numpy as np
 
 from trainer.attacks.base import Attack, AttackContext, FloatArray, Forged, Forgery, scaled
 
-COALITION_SHARE = 0.12
-"""coalitionThresholdQ16 / 65536: what two attackers may agree on beyond the anchor without losing weight."""
+COALITION_SHARE = 0.03
+"""coalitionThresholdQ16 / 65536: how much more than others two may agree without losing weight."""
 
 MARGIN = 0.15
 """By how much the angle stays below the one at which evidence would begin to pile up, in radians."""

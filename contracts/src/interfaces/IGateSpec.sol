@@ -27,6 +27,8 @@ struct GateParameters {
     uint32 coalitionKeepQ8;
     uint32 coalitionThresholdQ16;
     uint32 coalitionPenalty;
+    uint32 groupSpared;
+    uint32 groupPenalty;
     uint32 voteOffset;
     uint32 anchorShareBps;
     uint32 outerLrMicro;

@@ -38,6 +38,7 @@ library GateConstants {
         if (p.clipHighPercent < 100 || p.clipHighPercent > 1000) revert GateSpecOutOfRange("clipHighPercent");
         if (p.duplicateBits > 256) revert GateSpecOutOfRange("duplicateBits");
         if (p.coalitionKeepQ8 > 256) revert GateSpecOutOfRange("coalitionKeepQ8");
+        if (p.groupSpared > 256) revert GateSpecOutOfRange("groupSpared");
         if (p.voteOffset > 256) revert GateSpecOutOfRange("voteOffset");
         if (p.anchorShareBps > 10000) revert GateSpecOutOfRange("anchorShareBps");
     }
