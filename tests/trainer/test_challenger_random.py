@@ -18,7 +18,7 @@ from ledger.blobs import BlobKind, BlobStore
 from ledger.challenges import Target, UpdateTree
 from ledger.client import LedgerClient, LedgerFacts, Member
 from ledger.deployment import NO_ADDRESS
-from ledger.history import RoundHistory, Verdicts
+from ledger.history import Commitment, RoundHistory, Verdicts
 from ledger.merkle import digest_tree_root
 from tests.contracts.challenged import PostedRound, Scene, tell_random_lie
 from tests.contracts.support import TestChain
@@ -35,12 +35,6 @@ class ScenePosted(SettledRound):
     """A posted round of a scene, whose record the scene's ledger has."""
 
     source: PostedRound
-
-    @property
-    def roots(self) -> dict[int, bytes]:
-        """A scene's commitments are in its updates, not in a history."""
-        updates = self.source.updates
-        return {i: UpdateTree([data]).root for i, data in enumerate(updates) if data is not None}
 
     def target(self, client: LedgerClient, index: int) -> Target:  # noqa: ARG002
         """Open it as the scene does."""
@@ -84,7 +78,12 @@ def settled(posted: PostedRound) -> ScenePosted:
     """Give what an examiner gets of a round that the scene's ledger has the record of."""
     payload = posted.payload()
     verdicts = Verdicts(payload, posted.presence, 12, posted.seed, bytes(32), bytes(32), 1, NO_ADDRESS)
-    history = RoundHistory(posted.number, 0, keccak(text="parent"))
+    commitments = [
+        Commitment(index, UpdateTree([data]).root, 0, 0, None, bytes(32), 0, None)
+        for index, data in enumerate(posted.updates)
+        if data is not None
+    ]
+    history = RoundHistory(posted.number, 0, keccak(text="parent"), commitments)
     covered = digests.Settlement(posted.presence, posted.seed, payload, posted.presence, 11, 12, (), ())
     read = decode_settlement(payload, posted.presence, WORKERS)
     return ScenePosted(history, verdicts, read, covered, posted)
