@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from eth_account.signers.local import LocalAccount
+from eth_typing import URI
 from eth_utils import to_checksum_address
 from web3 import HTTPProvider, Web3
 from web3.exceptions import BlockNotFound
@@ -25,6 +26,10 @@ from ledger.strict_json import loads
 LOCAL_CHAIN_ID = 31337
 
 _BLOCKS_REMEMBERED = 64
+
+_PART_BYTES = 1 << 16
+_ANSWER_BYTES_MAX = 1 << 28
+
 # How nodes say that a range of blocks, or the answer to it, is too large for one request.
 _TOO_MUCH = (
     "range",
@@ -43,6 +48,19 @@ _PAGE_LOGS = 512
 
 
 class _HttpProvider(HTTPProvider):
+    def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:  # noqa: ARG002
+        """Read an answer that is not without end; web3 would keep all of it."""
+        body = bytearray()
+        with self._request_session_manager.get_response_from_post_request(
+            URI(str(self.endpoint_uri)), data=request_data, stream=True, **self.get_request_kwargs()
+        ) as response:
+            response.raise_for_status()
+            for part in response.iter_content(_PART_BYTES):
+                body += part
+                if len(body) > _ANSWER_BYTES_MAX:
+                    raise ValueError(f"it has more than {_ANSWER_BYTES_MAX} bytes")
+        return bytes(body)
+
     @staticmethod
     def decode_rpc_response(raw_response: bytes) -> RPCResponse:
         """Parse an answer; one that is nested without end must not end the process."""
