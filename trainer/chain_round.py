@@ -209,7 +209,8 @@ class ChainRound:
             self._assay_one(index, roots.get(index), signs, sound) for index in range(len(facts.members))
         ]
         if posted is None:
-            self._ask_for_missing(history, found, signs, sound)
+            if self._ask_for_missing(history, found, signs, sound):
+                posted = self._posted(self.history())  # somebody else may have settled in the meantime
         else:
             # What was posted stays posted, whatever has come or gone since.
             for index, entry in enumerate(posted.entries):
@@ -237,10 +238,10 @@ class ChainRound:
         found: list[WorkerEvidence],
         signs: SeedSigns,
         sound: dict[int, _Sound],
-    ) -> None:
-        """Ask on the chain for what did not come, and put down what became of it."""
+    ) -> bool:
+        """Ask on the chain for what did not come, and put down what became of it; tell whether any was."""
         if self._desk is None:
-            return
+            return False
         roots, facts = history.roots, self._client.facts
         marked = self._desk.marked(self.number)
         # Nothing can be settled without the only guard's own file, whatever the contract says of it.
@@ -250,7 +251,7 @@ class ChainRound:
             index: roots[index] for index in members if found[index] == UNAVAILABLE or marked >> index & 1
         }
         if not missing:
-            return
+            return False
         for index, fate in self._desk.obtain(history, missing).items():
             sound.pop(index, None)
             if fate == Fate.STUCK:
@@ -262,6 +263,7 @@ class ChainRound:
                 found[index] = self._assay_one(index, roots[index], signs, sound)
             else:
                 found[index] = UNAVAILABLE if fate == Fate.UNANSWERED else MALFORMED
+        return True
 
     def settle(self, settlement: Settlement, decision: Decision) -> None:
         """Post the readings, let the contract judge, and compare its reputation lanes with ours.

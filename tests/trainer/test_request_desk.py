@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from cli.main import hallmark
 from guard.gate import Status
-from guard.state import Decision
+from guard.settlement import decode_settlement, encode_settlement
+from guard.state import Decision, GateState
 from ledger.blobs import BlobStore
 from ledger.chain import EmbeddedChain
 from ledger.challenges import RequestKey, RequestKind, SegmentAnswer, UpdateTree
@@ -26,7 +27,7 @@ from tests.trainer.recorded import reopen
 from tests.trainer.test_reorganisations import fork as fork
 from tests.trainer.toys import tiny_run
 from trainer.audit import audit
-from trainer.chain_round import ChainRound
+from trainer.chain_round import Assayed, ChainRound
 from trainer.challenger.rounds import open_commitment, settled_rounds
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
@@ -162,6 +163,38 @@ def test_an_anchor_that_one_of_several_guards_withholds_is_asked_for_too(
         assert desk.marked(1) == 1 << 4
         assert recorded.client().reputation_at(4).refused == 1
         assert desk.book.node.balance_wei(desk.book.address) == 0
+
+
+def test_what_another_guard_settles_while_this_one_asks_stays_posted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Withheld(monkeypatch)
+    assay, obtain, asking = ChainRound.assay, RequestDesk.obtain, list[tuple[ChainRound, bytes, GateState]]()
+
+    def noted_assay(round_: ChainRound, seed: bytes, gate: GateState) -> Assayed:
+        asking.append((round_, seed, gate))
+        return assay(round_, seed, gate)
+
+    def obtain_and_settle(desk: RequestDesk, *arguments: Any) -> Any:
+        fates = obtain(desk, *arguments)
+        monkeypatch.setattr(RequestDesk, "obtain", obtain)
+        round_, seed, gate = asking[-1]
+        settlement = replace(assay(round_, seed, gate).settlement, poster=1)
+        signer = round_._parties.guards[1].signer
+        round_._client.settle(signer, round_.number, encode_settlement(settlement))
+        return fates
+
+    monkeypatch.setattr(ChainRound, "assay", noted_assay)
+    monkeypatch.setattr(RequestDesk, "obtain", obtain_and_settle)
+    config = replace(config_of(tmp_path), guards=3)
+    first, _ = play(config)
+    assert first.statuses == (Status.COMMITTED, Status.UNAVAILABLE, Status.COMMITTED)
+    with reopen(RunFolder(Path(config.out))) as recorded:
+        assert recorded.audit().ok
+        client = recorded.client()
+        verdicts = read_round(client.node, client.address, ROUND).verdicts
+        assert verdicts is not None
+        assert decode_settlement(verdicts.payload, 0b111111, 3, 3).poster == 1
 
 
 def test_an_update_that_is_answered_segment_by_segment_is_put_together(
