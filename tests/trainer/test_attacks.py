@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from guard.gate import Status
+from guard.gate import GateParameters, Status
 from guard.signs import SeedSigns
 from tests.trainer.toys import attacked, cosine, tiny_run
 from trainer.attacks import (
@@ -15,6 +15,7 @@ from trainer.attacks import (
     PublicRecord,
     attack_named,
 )
+from trainer.attacks.adaptive import COALITION_SHARE
 from trainer.attacks.null_space import conceal
 from trainer.errors import ConfigError
 from trainer.fleet import Fleet, WorkerUpdate
@@ -252,6 +253,10 @@ def test_threshold_moves_with_the_evidence_recorded_against_it() -> None:
 
     assert np.isclose(angle(-1000), 1.1)
     assert np.isclose(angle(900), 0.8)
+
+
+def test_the_adaptive_attacker_knows_the_gates_own_threshold() -> None:
+    assert round(GateParameters().coalition_threshold_q16 / 65536, 2) == COALITION_SHARE
 
 
 def test_backdoor_success_is_measured_by_the_task() -> None:

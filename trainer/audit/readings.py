@@ -265,7 +265,8 @@ class BytesAgain:
             sums = FALSE_SUMS
             if found.assay.reading != claim.reading:
                 own = {index: digest_tree_root(found.assay.leaves)}
-                sums = FALSE_END if self._are_traces_right([index], own, trace_root) else FALSE_SUMS
+                if self._are_traces_right([index], own, trace_root):
+                    sums = FALSE_END
             self._compare_reading(round_, worker, found.assay.reading, claim.reading, sums, is_overturned)
         return found.assay.evidence
 
