@@ -90,7 +90,7 @@ class GateParameters:
     coalition_threshold_q16: int = 1966
     coalition_penalty: int = 6
     group_spared: int = 2
-    group_penalty: int = 144
+    group_penalty: int = 1_296
     vote_offset: int = 12
     anchor_share_bps: int = 1500
     outer_lr_micro: int = 700_000

@@ -248,10 +248,10 @@ def _votes(
     np.fill_diagonal(beyond, 0)
     beyond.sort(axis=1)
     # The diagonal's zero stands first in every row and is nobody: what is spared is taken from the end.
-    groups = beyond[:, : max(0, len(codes) - parameters.group_spared)].sum(axis=1).tolist()
+    groups = beyond[:, : max(0, len(codes) - parameters.group_spared)].sum(axis=1) // max(1, len(codes) - 1)
     less = [
         parameters.coalition_penalty * everybody + parameters.group_penalty * group
-        for everybody, group in zip(beyond.sum(axis=1).tolist(), groups, strict=True)
+        for everybody, group in zip(beyond.sum(axis=1).tolist(), groups.tolist(), strict=True)
     ]
     return [
         Q32 // count * 65536 // (65536 + penalty) * ema

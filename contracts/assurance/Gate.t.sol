@@ -317,7 +317,7 @@ contract GateTest {
             coalitionThresholdQ16: 1966,
             coalitionPenalty: 6,
             groupSpared: 2,
-            groupPenalty: 144,
+            groupPenalty: 1296,
             voteOffset: 12,
             anchorShareBps: 1500,
             outerLrMicro: 700000,

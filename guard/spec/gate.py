@@ -44,7 +44,7 @@ class GateSpec(NamedTuple):
     coalitionThresholdQ16: int = 1966
     coalitionPenalty: int = 6
     groupSpared: int = 2
-    groupPenalty: int = 144
+    groupPenalty: int = 1296
     voteOffset: int = 12
     anchorShareBps: int = 1500
     outerLrMicro: int = 700000

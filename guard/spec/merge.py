@@ -76,7 +76,8 @@ def weights(
             if j != i
         )
         s_i = sum(beyond)
-        group_i = sum(beyond[: max(0, len(beyond) - g.groupSpared)])
+        group = sum(beyond[: max(0, len(beyond) - g.groupSpared)])
+        group_i = group // len(beyond) if beyond else 0
         a_i = max(0, lanes[i].ema) + 64 * g.voteOffset
         less = g.coalitionPenalty * s_i + g.groupPenalty * group_i
         v.append(ONE // twins * 65536 // (65536 + less) * a_i)

@@ -78,24 +78,26 @@ def test_equal_workers_share_what_the_anchor_leaves() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "less"),
+    ("workers", "size", "less"),
     [
-        (1, 0),
-        (2, 6 * 18_034),
-        (3, 6 * 2 * 18_034),
-        (4, 6 * 3 * 18_034 + 144 * 18_034),
-        (5, 0),  # ten of 28 pairs are no exception
+        (8, 1, 0),
+        (8, 2, 6 * 18_034),
+        (8, 3, 6 * 2 * 18_034),
+        (8, 4, 6 * 3 * 18_034 + 1_296 * (18_034 // 7)),
+        (8, 5, 0),  # ten of 28 pairs are no exception
+        (24, 4, 6 * 3 * 18_034 + 1_296 * (18_034 // 23)),  # the same group, a third of the share
+        (24, 8, 6 * 7 * 18_034 + 1_296 * (5 * 18_034 // 23)),
     ],
 )
-def test_two_partners_are_spared_and_a_group_is_not(size: int, less: int) -> None:
-    """The last ``size`` of eight agree on 20000 beyond the anchor, 18034 more than is usual and allowed."""
-    group = range(8 - size, 8)
-    pairs = [20_000 * (i in group and j in group) for i in range(8) for j in range(i + 1, 8)]
-    evidence, verdict = round_of([0xFFFF << 20 * i for i in range(8)], [10**6] * 8)
+def test_two_partners_are_spared_and_a_group_is_not(workers: int, size: int, less: int) -> None:
+    """The last ``size`` agree on 20000 beyond the anchor, 18034 more than is usual and allowed."""
+    group = range(workers - size, workers)
+    pairs = [20_000 * (i in group and j in group) for i in range(workers) for j in range(i + 1, workers)]
+    evidence, verdict = round_of([0x3FF << 10 * i for i in range(workers)], [10**6] * workers)
     weights = merge_weights(
-        GateParameters(duplicate_bits=0), CoalitionHistory.from_ints(8, pairs), evidence, verdict
+        GateParameters(duplicate_bits=0), CoalitionHistory.from_ints(workers, pairs), evidence, verdict
     )
-    votes = [Q32] * (8 - size) + [Q32 * 65536 // (65536 + less)] * size
+    votes = [Q32] * (workers - size) + [Q32 * 65536 // (65536 + less)] * size
     assert weights.weights == tuple((Q32 - weights.anchor) * vote // sum(votes) for vote in votes)
 
 
