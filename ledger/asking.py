@@ -26,6 +26,18 @@ class NodeAnswerError(EnvironmentFault):
     code = "node-answer"
 
 
+class AnswerTimeoutError(Exception):
+    """An answer was not whole within its time, although something may have come all the while.
+
+    Attributes:
+        timeout_s: That time, in seconds.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"not whole after {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
+
 def ask(question: Callable[[], _T], action: str) -> _T:
     """Give the answer to a question; a lost connection is tried again.
 
@@ -38,7 +50,7 @@ def ask(question: Callable[[], _T], action: str) -> _T:
 
     Raises:
         RevertedError: A contract refused.
-        NodeUnavailableError: The node did not answer.
+        NodeUnavailableError: The node did not answer, or so slowly that it was given up.
         NodeAnswerError: It refused, or its answer makes no sense.
     """
     delay_s = 0.1
@@ -47,6 +59,12 @@ def ask(question: Callable[[], _T], action: str) -> _T:
             return question()
         except ContractLogicError as error:
             raise decode_revert(action, _revert_data(error)) from error
+        except AnswerTimeoutError as error:
+            # Not asked again: whoever is so slow, and never silent, would be so as often as one asks.
+            raise NodeUnavailableError(
+                f"{action}: the node's answer was not whole after {error.timeout_s:g} s",
+                hint="run the same command again, or name another node with --rpc-url; nothing was lost",
+            ) from error
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
             if attempt == _RETRIES - 1:
                 # Never the text of the error: it has the URL, and an URL may have a key in it.
