@@ -40,7 +40,7 @@ Answer = Callable[[Served, str], Iterable[bytes]]
 
 @contextmanager
 def server(answer: Answer, tls: ssl.SSLContext | None = None, *, reads: bool = True) -> Iterator[Served]:
-    """Serve until the context is left.
+    """Serve until the context is left; every connection ends with its first answer.
 
     Args:
         answer: Gives the bytes of an answer, head and all, for the first line of a request.
@@ -61,14 +61,12 @@ def server(answer: Answer, tls: ssl.SSLContext | None = None, *, reads: bool = T
                     if not reads:
                         served.is_over.wait()
                         return
-                    while first := _request(connection):
-                        served.requests.append(first)
-                        for part in answer(served, first):
-                            connection.sendall(part)
-                            served.sent += len(part)
-                            if served.is_over.is_set():
-                                return
-                        if first.startswith("POST"):
+                    first = _request(connection)
+                    served.requests.append(first)
+                    for part in answer(served, first):
+                        connection.sendall(part)
+                        served.sent += len(part)
+                        if served.is_over.is_set():
                             return
 
         def accept() -> None:
