@@ -12,6 +12,7 @@ from ledger.reverts import decode_revert
 
 _T = TypeVar("_T")
 _RETRIES = 4
+_SAID_MAX = 400
 
 
 class NodeUnavailableError(EnvironmentFault):
@@ -77,10 +78,24 @@ def ask(question: Callable[[], _T], action: str) -> _T:
             time.sleep(delay_s)
             delay_s *= 3
         except Web3RPCError as error:
-            raise NodeAnswerError(f"{action}: {error.message or error}") from error
+            answer = error.rpc_response
+            refusal = answer.get("error") if isinstance(answer, dict) else None
+            raise NodeAnswerError(f"{action}: {said(refusal or error.message)}") from error
         except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise NodeAnswerError(f"{action}: the node's answer makes no sense: {error}") from error
+            raise NodeAnswerError(f"{action}: the node's answer makes no sense: {said(error)}") from error
     raise NodeUnavailableError(f"{action}: the node does not answer")
+
+
+def said(refusal: object) -> str:
+    """Give what a node says in a JSON-RPC error: one line, not too long, that does nothing to a terminal."""
+    text = refusal
+    if isinstance(refusal, dict) and isinstance(refusal.get("message"), str):
+        details = refusal.get("data")
+        # Some nodes have the reason only here; of a revert it is hex, and decoded elsewhere.
+        is_told = isinstance(details, str) and not details.startswith("0x")
+        text = f"{refusal['message']}: {details}" if is_told else refusal["message"]
+    shown = "".join(c if c.isprintable() else " " for c in str(text)[: _SAID_MAX + 1])
+    return shown if len(shown) <= _SAID_MAX else f"{shown[:_SAID_MAX]}…"
 
 
 def with_fields(answer: _T, *names: str) -> _T:

@@ -16,7 +16,7 @@ from web3.exceptions import BlockNotFound
 from web3.providers.base import BaseProvider
 from web3.types import BlockData, LogReceipt, RPCEndpoint, TxData
 
-from ledger.asking import NodeAnswerError, NodeUnavailableError, ask, with_fields
+from ledger.asking import NodeAnswerError, NodeUnavailableError, ask, said, with_fields
 from ledger.errors import InputError
 from ledger.fees import CONFIRMATIONS, LOCAL_CONFIRMATIONS, TIP_WEI, SendPolicy
 from ledger.http_provider import ANSWER_TIMEOUT_S, HttpProvider
@@ -198,7 +198,7 @@ class Node:
             lambda: dict(self.web3.provider.make_request(RPCEndpoint(method), list(parameters))), method
         )
         if "error" in response:
-            raise NodeAnswerError(f"{method}: {response['error']}")
+            raise NodeAnswerError(f"{method}: {said(response['error'])}")
         return response.get("result")
 
     def balance_wei(self, address: str) -> int:

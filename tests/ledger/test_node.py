@@ -77,6 +77,29 @@ def test_nonsense_is_the_environments_fault(result: Any) -> None:
             question()
 
 
+@pytest.mark.parametrize(
+    ("refusal", "shown"),
+    [
+        ({"code": -32000, "message": "header not found"}, "header not found"),
+        ({"code": -32005, "message": "no", "data": "range of 9000 blocks"}, "no: range of 9000 blocks"),
+        ({"code": -32000, "message": "no", "data": "0x08c379a0"}, "no"),
+        ({"code": -32000, "message": "a\x1b[2Jb\nc"}, "a [2Jb c"),
+        ({"code": -32000, "message": "m" * 10_000}, "m" * 400 + "…"),
+        ({"code": -32000}, "-32000"),
+        ("no", "no"),
+        (["\x1b"] * 1000, "\\x1b"),
+    ],
+)
+def test_what_a_node_refuses_is_told_in_its_words(refusal: Any, shown: str) -> None:
+    node = Node(Canned(lambda *_: {"error": refusal}))
+    for question in (node.block_number, lambda: node.request("eth_blockNumber")):
+        with pytest.raises(NodeAnswerError) as caught:
+            question()
+        assert shown in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("response", [None, 7, [1], "no"])
 def test_a_response_that_is_no_object_is_the_environments_fault(
     monkeypatch: pytest.MonkeyPatch, response: Any
