@@ -28,6 +28,23 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """Loads a command's module when it is called, so that `--help` is quick."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is empty: it would mean the default, while somebody's variable was not set."""
+        for place, argument in enumerate(args):
+            option, has_value, value = argument.partition("=")
+            if not argument.strip():
+                after = args[place - 1] if place else self.name
+            elif option.startswith("-") and has_value and not value.strip():
+                after = option
+            else:
+                continue
+            raise click.UsageError(
+                f"there is nothing after '{after}': leave out what is empty, or say what is meant "
+                "(is a variable not set?)",
+                ctx,
+            )
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Give the names in the order in which people need them."""
         return list(COMMANDS)

@@ -210,6 +210,21 @@ def test_audit_goes_on_from_the_cursor_in_the_folder(call: Call, run_folder: Pat
     assert again["resumed_after"] == first["checked"]["rounds"] == again["checked"]["rounds"]
 
 
+def test_a_cursor_goes_with_a_bundle_and_with_incremental(
+    call: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    file, cursor = tmp_path / "run.bundle", tmp_path / "cursor.json"
+    assert call("bundle", str(run_folder), "-o", str(file)).code == ExitCode.OK
+    resumed = []
+    for options in ((), ("--incremental",), ()):
+        called = call("audit", "--bundle", str(file), "--cursor", str(cursor), *options, "--json")
+        assert called.code == ExitCode.OK
+        assert isinstance(called.json, dict)
+        resumed.append(called.json["resumed_after"])
+    assert resumed[0] == 0
+    assert resumed[1] == resumed[2] > 0
+
+
 def test_bundle_and_audit_of_it(call: Call, run_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.bundle"
     made = call("bundle", str(run_folder), "-o", str(file), "--json")
@@ -234,10 +249,11 @@ def test_bundle_and_audit_of_it(call: Call, run_folder: Path, tmp_path: Path) ->
         (("--bundle", "x", "--ledger", "0x12"), "leave out"),
         (("--bundle", "x", "--from-block", "7"), "leave out"),
         (("--head", "0x12"), "--bundle"),
-        (("--bundle", "x", "--head", ""), "32 bytes"),
+        (("--bundle", "x", "--head", "0x"), "32 bytes"),
         (("--bundle", "x", "--head", "0x12"), "32 bytes"),
         (("--bundle", "x", "--head", "xyz"), "hex"),
-        (("--bundle", "x", "--incremental"), "--cursor"),
+        (("--bundle", "x", "--incremental"), "--bundle with --cursor FILE"),
+        (("--ledger", "0x12", "--blobs", "x", "--incremental"), "--ledger with --cursor FILE"),
     ],
 )
 def test_audit_options_that_contradict_are_usage(call: Call, arguments: tuple[str, ...], says: str) -> None:
