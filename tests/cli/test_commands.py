@@ -1,6 +1,7 @@
 """Every command as a person or a script calls it: output, JSON, exit codes."""
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -199,6 +200,15 @@ def test_audit_with_replay_computes_the_models(call: Call, run_folder: Path) -> 
     assert plain["unreplayed_models"] == plain["checked"]["rounds"]
     assert (replayed["replayed"], replayed["unreplayed_models"], replayed["ok"]) == (True, 0, True)
     assert replayed["checked"]["models"] == replayed["checked"]["rounds"] + 1
+
+
+def test_names_with_brackets_are_shown_as_they_are(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    folder, file = tmp_path / "a[b]", tmp_path / "[red].bundle"
+    shutil.copytree(run_folder, folder)
+    told = call("run", "--config", str(folder / "run.toml"), "--out", str(folder))
+    assert str(folder) in told.out
+    told = call("bundle", str(folder), "-o", str(file))
+    assert told.out.count(str(file)) == 2
 
 
 def test_audit_goes_on_from_the_cursor_in_the_folder(call: Call, run_folder: Path) -> None:

@@ -61,6 +61,13 @@ def test_the_table_of_options_has_all_that_say_where_something_is() -> None:
     assert len(VALUES) > 80
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0", "1e9"])
+def test_an_interval_is_a_number_of_seconds(tmp_path: Path, seconds: str) -> None:
+    refused = CliRunner().invoke(hallmark, ["challenger", str(tmp_path), "--interval-s", seconds])
+    assert refused.exit_code == 2
+    assert "--interval-s" in refused.output
+
+
 def test_what_only_ends_like_an_empty_option_is_not_one(tmp_path: Path) -> None:
     folder = tmp_path / "a="
     asked = CliRunner().invoke(hallmark, ["history", "0", f"--run={folder}"])
