@@ -156,13 +156,9 @@ class Node:
         return first
 
     def block(self, number: int | None = None) -> BlockData:
-        """Give a block, the newest by default, without its transactions' bodies."""
-        return ask(
-            lambda: with_fields(
-                self.web3.eth.get_block("latest" if number is None else number), "number", "timestamp"
-            ),
-            f"read block {number}",
-        )
+        """Give a block, the newest by default, with its hash and without its transactions' bodies."""
+        wanted: Any = "latest" if number is None else number
+        return ask(lambda: _whole(self.web3.eth.get_block(wanted)), f"read block {wanted}")
 
     def timestamp(self) -> int:
         """Give the newest block's time in Unix seconds."""
@@ -482,6 +478,14 @@ def _is_too_much(error: NodeAnswerError) -> bool:
     """Tell whether a node refused a range of blocks for its size; there is no code that all nodes use."""
     text = str(error).lower()
     return any(sign in text for sign in _TOO_MUCH)
+
+
+def _whole(block: BlockData) -> BlockData:
+    """Give a block that has what is read of it, and is not the pending one."""
+    has_numbers = isinstance(block["number"], int) and isinstance(block["timestamp"], int)
+    if not has_numbers or len(bytes(block["hash"])) != 32:
+        raise ValueError("the block has no number, time or hash")
+    return block
 
 
 def _address(value: str) -> Any:

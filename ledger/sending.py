@@ -516,12 +516,15 @@ class Sender:
                 hint="what it does has become dearer since it was tried; run the same command again",
             )
         replay = {key: transaction[key] for key in _CALL_FIELDS if key in transaction}
+        eth = self.node.web3.eth
         try:
-            ask(lambda: self.node.web3.eth.call(cast(Any, replay), block - 1), action)
+            ask(lambda: eth.call(cast(Any, replay), block - 1), "asked why, the node said")
         except RevertedError as reverted:
-            return reverted
-        except EnvironmentFault:
-            why = "the node does not say why"
+            return RevertedError(action, reverted.name, reverted.arguments, reverted.data)
+        except NodeAnswerError as error:
+            why = str(error)
+        except NodeUnavailableError:
+            why = "the node could not be asked why"
         else:
             why = "one block earlier it would not have: something was quicker"
         return RevertedError(

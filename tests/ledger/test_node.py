@@ -100,6 +100,21 @@ def test_what_a_node_refuses_is_told_in_its_words(refusal: Any, shown: str) -> N
         assert len(str(caught.value)) < 500
 
 
+BLOCK = {"number": "0x7", "timestamp": "0x9", "hash": "0x" + "ab" * 32}
+
+
+@pytest.mark.parametrize("name", BLOCK)
+@pytest.mark.parametrize("value", [None, [], {}, "0x", "no", "left out"])
+def test_a_block_without_number_time_or_hash_is_the_environments_fault(name: str, value: Any) -> None:
+    assert Node(Canned(lambda *_: BLOCK)).block()["number"] == 7
+    without = {key: item for key, item in BLOCK.items() if key != name}
+    answer = without if value == "left out" else {**BLOCK, name: value}
+    node = Node(Canned(lambda *_: answer))
+    for question in (node.block, lambda: node.block(7), node.timestamp):
+        with pytest.raises(NodeAnswerError, match="read block"):
+            question()
+
+
 @pytest.mark.parametrize("response", [None, 7, [1], "no"])
 def test_a_response_that_is_no_object_is_the_environments_fault(
     monkeypatch: pytest.MonkeyPatch, response: Any

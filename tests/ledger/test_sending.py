@@ -433,7 +433,11 @@ def test_what_would_not_have_failed_one_block_earlier_says_so(
         monkeypatch.setattr(Sender, "_prepared", unchecked)
         contract = create(code, node)
         assert node.block_number() == block - 1
-        said = "the node does not say why" if is_pruned else "one block earlier it would not have"
+        said = (
+            "asked why, the node said: missing trie node"
+            if is_pruned
+            else "one block earlier it would not have"
+        )
         with pytest.raises(
             RevertedError, match=f"poke was mined in block {block}, and failed; {said}"
         ) as caught:
