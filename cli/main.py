@@ -99,8 +99,13 @@ def main() -> None:
         code = exit_code_of(error)
         if code == ExitCode.UNEXPECTED:
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_shown(str(error))}", err=True)
         if hint := getattr(error, "hint", ""):
-            click.echo(f"hint:  {hint}", err=True)
+            click.echo(f"hint:  {_shown(hint)}", err=True)
         sys.exit(code)
     sys.exit(result if isinstance(result, int) else ExitCode.OK)
+
+
+def _shown(text: str) -> str:
+    """Give a text that does nothing to a terminal: a contract or a file may have chosen its words."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)

@@ -11,6 +11,7 @@ import pytest
 
 from cli.errors import ExitCode
 from cli.main import COMMANDS, main
+from ledger.reverts import RevertedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             main()
     assert not stopped.value.code
     return folder
+
+
+def test_an_error_does_nothing_to_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        words = "no\x1b]0;title\x07\r\u202e"
+        raise RevertedError("ask", "Error", {"reason": words}, b"", hint=words)
+
+    monkeypatch.setattr("cli.main.hallmark.main", refuse)
+    called = call("history", "0")
+    assert called.code == ExitCode.REVERTED
+    assert called.err.splitlines()[1] == "hint:  no ]0;title   "
+    assert called.err.replace("\n", "").isprintable()
 
 
 def test_help_lists_every_command(call: Call) -> None:
