@@ -37,6 +37,6 @@ def test_work_that_takes_too_long_is_left_alone_and_comes_to_its_end() -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError, match=r"not done after 0\.1 s"):
         within(0.1, wait)
-    assert 0.1 <= time.monotonic() - begun < 5
+    assert 0.1 <= time.monotonic() - begun < 20
     may_end.set()
     assert is_done.wait(10)

@@ -79,9 +79,23 @@ def test_a_node_that_drips_is_given_up_within_the_deadline(answer: Answer) -> No
     with server(answer) as served:
         with pytest.raises(NodeUnavailableError, match=r"not whole after 0\.3 s") as caught:
             Node.connect(served.url, answer_timeout_s=0.3)
-        assert 0.3 <= time.monotonic() - begun < 3
+        assert 0.3 <= time.monotonic() - begun < 20
         assert served.requests == ["POST / HTTP/1.1"], "asked once"
     assert "--rpc-url" in caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_deadline_holds_behind_a_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    begun = time.monotonic()
+    with server(DRIPS["headers"]) as served:
+        monkeypatch.setenv(f"{scheme}_proxy", served.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(NodeUnavailableError, match=r"not whole after 0\.3 s"):
+            Node.connect(f"{scheme}://node.invalid", answer_timeout_s=0.3)
+        assert time.monotonic() - begun < 20
+        method = "POST http://node.invalid/" if scheme == "http" else "CONNECT node.invalid:443"
+        assert [one.startswith(method) for one in served.requests] == [True]
 
 
 def test_a_node_that_does_not_read_is_given_up_within_the_deadline() -> None:
@@ -90,12 +104,12 @@ def test_a_node_that_does_not_read_is_given_up_within_the_deadline() -> None:
         provider = HttpProvider(served.url, answer_timeout_s=0.3)
         with pytest.raises(AnswerTimeoutError):
             provider.make_request(RPCEndpoint("eth_call"), ["00" * (32 << 20)])
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 20
 
 
 def test_a_slow_answer_within_the_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although it takes longer than one read may."""
-    monkeypatch.setattr(http_provider, "_READ_TIMEOUT_S", 10 * PAUSE_S)
+    monkeypatch.setattr(http_provider, "_READ_TIMEOUT_S", 15 * PAUSE_S)
     answer = dripping(OK + b"\r\n", b" ", count=25, after=CHAIN_ID)
     with server(answer) as served:
         assert Node.connect(served.url, answer_timeout_s=30).chain_id == 31337
@@ -146,7 +160,7 @@ def test_the_deadline_holds_over_tls(
         if is_dripping:
             with pytest.raises(NodeUnavailableError, match=r"not whole after 0\.3 s"):
                 Node.connect(url, answer_timeout_s=0.3)
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 20
         else:
             assert Node.connect(url, answer_timeout_s=30).chain_id == 31337
         assert len(served.requests) == 1
