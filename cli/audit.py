@@ -49,7 +49,11 @@ _EVERY_S = 5.0
 @click.option(
     "--incremental", is_flag=True, help="Go on where the last such audit stopped: RUN/audit.cursor.json."
 )
-@click.option("--cursor", type=click.Path(path_type=Path, dir_okay=False), help="The same with another file.")
+@click.option(
+    "--cursor",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The same with this file; for RUN, --ledger and --bundle alike.",
+)
 @from_block_option
 @json_option
 def audit(
@@ -87,8 +91,11 @@ def audit(
         )
     if bundle is None and head is not None:
         raise click.UsageError("--head is about a --bundle; a node is asked for its own")
-    if incremental and (run is None) and (ledger or bundle):
-        raise click.UsageError("--incremental writes into a run's folder; without one give --cursor FILE")
+    if incremental and cursor is None and run is None and (ledger or bundle):
+        named = "--bundle" if bundle else "--ledger"
+        raise click.UsageError(
+            f"--incremental keeps its cursor in a run's folder: give RUN, or {named} with --cursor FILE"
+        )
     jobs = jobs or len(os.sched_getaffinity(0))
     if bundle is not None:
         report = _of_bundle(bundle, _hash(head), replay, jobs, cursor)

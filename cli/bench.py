@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from cli.options import json_option
@@ -293,7 +294,7 @@ def robustness(
         for row in rows:
             click.echo(json.dumps(row))
     for file in files:
-        notices.print(f"wrote {file}")
+        notices.print(f"wrote {escape(str(file))}")
 
 
 def _print_fields(measured: object) -> None:

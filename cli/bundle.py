@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from cli.errors import ExitCode
 from cli.options import from_block_option, json_option, make_target, place_options
@@ -85,5 +86,6 @@ def bundle(
         ("verdict", summary.report.verdict),
         ("head", f"{manifest.head_block}, 0x{manifest.head_hash.hex()}"),
     )
-    results.print(f"Check it anywhere:  hallmark audit --bundle {target} --head 0x{manifest.head_hash.hex()}")
+    file, head = escape(str(target)), "0x" + manifest.head_hash.hex()
+    results.print(f"Check it anywhere:  hallmark audit --bundle {file} --head {head}")
     return ExitCode.OK

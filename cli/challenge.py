@@ -1,6 +1,7 @@
 """`hallmark challenge` and `hallmark challenger`."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from trainer.challenger import Outcome, PassReport
 
 NOTHING_FALSE = "Nothing false was posted: there is nothing to challenge."
+
+
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """Refuse what is no number: it is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("a number of seconds is expected")
+    return value
+
 
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be sent and what it would cost; send nothing."
@@ -100,7 +109,8 @@ def challenge(
 @dry_run_option
 @click.option(
     "--interval-s",
-    type=click.FloatRange(min=0.1),
+    type=click.FloatRange(0.1, 86_400),
+    callback=_finite,
     default=15.0,
     show_default=True,
     help="Seconds between two looks at the chain.",

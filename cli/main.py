@@ -28,6 +28,23 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """Loads a command's module when it is called, so that `--help` is quick."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is empty: it would mean the default, while somebody's variable was not set."""
+        for place, argument in enumerate(args):
+            option, has_value, value = argument.partition("=")
+            if not argument.strip():
+                after = args[place - 1] if place else self.name
+            elif option.startswith("-") and has_value and not value.strip():
+                after = option
+            else:
+                continue
+            raise click.UsageError(
+                f"there is nothing after '{after}': leave out what is empty, or say what is meant "
+                "(is a variable not set?)",
+                ctx,
+            )
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Give the names in the order in which people need them."""
         return list(COMMANDS)
@@ -82,8 +99,13 @@ def main() -> None:
         code = exit_code_of(error)
         if code == ExitCode.UNEXPECTED:
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_shown(str(error))}", err=True)
         if hint := getattr(error, "hint", ""):
-            click.echo(f"hint:  {hint}", err=True)
+            click.echo(f"hint:  {_shown(hint)}", err=True)
         sys.exit(code)
     sys.exit(result if isinstance(result, int) else ExitCode.OK)
+
+
+def _shown(text: str) -> str:
+    """Give a text that does nothing to a terminal: a contract or a file may have chosen its words."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)

@@ -54,7 +54,9 @@ class RunProgress:
     def round_done(self, report: RoundReport) -> None:
         """Write the round's line."""
         self._bar.update(self._task, completed=report.round_number)
-        metric = "void" if report.metric is None else f"{report.metric.name} {report.metric.value:.3f}"
+        metric = (
+            "void" if report.metric is None else f"{escape(report.metric.name)} {report.metric.value:.3f}"
+        )
         approved = sum(report.approved)
         refused = [i for i, status in enumerate(report.statuses) if status and not report.approved[i]]
         banned = sum(report.banned)

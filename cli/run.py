@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from cli.options import json_option
@@ -86,13 +87,14 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     if as_json:
         write_json({"out": config.out, "rounds": [report.as_json() for report in reports]})
         return
+    out = escape(config.out)
     if not reports:
-        results.print(f"All {config.rounds} rounds in {config.out} were done already; --rounds adds more.")
+        results.print(f"All {config.rounds} rounds in {out} were done already; --rounds adds more.")
         return
     metric = reports[-1].metric
-    outcome = "" if metric is None else f", {metric.name} {metric.value:.4f}"
-    results.print(f"{len(reports)} rounds done in {config.out}{outcome}")
-    results.print(f"Check it, trusting nobody:  hallmark audit {config.out}")
+    outcome = "" if metric is None else f", {escape(metric.name)} {metric.value:.4f}"
+    results.print(f"{len(reports)} rounds done in {out}{outcome}")
+    results.print(f"Check it, trusting nobody:  hallmark audit {out}")
 
 
 @click.command()
@@ -210,9 +212,9 @@ def _print_demo(config: "RunConfig", result: "DemoResult") -> None:
     )
     verdict = "[green]OK: everything re-derived, nothing differs[/]" if result.audit.ok else "[red]NOT OK[/]"
     results.print(f"Audit of the run from chain and update files alone: {verdict}")
-    results.print(f"Pictures: {', '.join(map(str, result.pictures))}")
-    results.print(f"Numbers:  {result.summary}")
+    results.print(f"Pictures: {escape(', '.join(map(str, result.pictures)))}")
+    results.print(f"Numbers:  {escape(str(result.summary))}")
     results.print(
         "Next:     hallmark explain 3:7   hallmark history 7   hallmark reputation   "
-        f"hallmark audit {config.out}"
+        f"hallmark audit {escape(config.out)}"
     )

@@ -12,6 +12,7 @@ from ledger.reverts import decode_revert
 
 _T = TypeVar("_T")
 _RETRIES = 4
+_SAID_MAX = 400
 
 
 class NodeUnavailableError(EnvironmentFault):
@@ -26,6 +27,18 @@ class NodeAnswerError(EnvironmentFault):
     code = "node-answer"
 
 
+class AnswerTimeoutError(Exception):
+    """An answer was not whole within its time, although something may have come all the while.
+
+    Attributes:
+        timeout_s: That time, in seconds.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"not whole after {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
+
 def ask(question: Callable[[], _T], action: str) -> _T:
     """Give the answer to a question; a lost connection is tried again.
 
@@ -38,7 +51,7 @@ def ask(question: Callable[[], _T], action: str) -> _T:
 
     Raises:
         RevertedError: A contract refused.
-        NodeUnavailableError: The node did not answer.
+        NodeUnavailableError: The node did not answer, or so slowly that it was given up.
         NodeAnswerError: It refused, or its answer makes no sense.
     """
     delay_s = 0.1
@@ -47,6 +60,12 @@ def ask(question: Callable[[], _T], action: str) -> _T:
             return question()
         except ContractLogicError as error:
             raise decode_revert(action, _revert_data(error)) from error
+        except AnswerTimeoutError as error:
+            # Not asked again: whoever is so slow, and never silent, would be so as often as one asks.
+            raise NodeUnavailableError(
+                f"{action}: the node's answer was not whole after {error.timeout_s:g} s",
+                hint="run the same command again, or name another node with --rpc-url; nothing was lost",
+            ) from error
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
             if attempt == _RETRIES - 1:
                 # Never the text of the error: it has the URL, and an URL may have a key in it.
@@ -59,10 +78,24 @@ def ask(question: Callable[[], _T], action: str) -> _T:
             time.sleep(delay_s)
             delay_s *= 3
         except Web3RPCError as error:
-            raise NodeAnswerError(f"{action}: {error.message or error}") from error
+            answer = error.rpc_response
+            refusal = answer.get("error") if isinstance(answer, dict) else None
+            raise NodeAnswerError(f"{action}: {said(refusal or error.message)}") from error
         except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise NodeAnswerError(f"{action}: the node's answer makes no sense: {error}") from error
+            raise NodeAnswerError(f"{action}: the node's answer makes no sense: {said(error)}") from error
     raise NodeUnavailableError(f"{action}: the node does not answer")
+
+
+def said(refusal: object) -> str:
+    """Give what a node says in a JSON-RPC error: one line, not too long, that does nothing to a terminal."""
+    text = refusal
+    if isinstance(refusal, dict) and isinstance(refusal.get("message"), str):
+        details = refusal.get("data")
+        # Some nodes have the reason only here; of a revert it is hex, and decoded elsewhere.
+        is_told = isinstance(details, str) and not details.startswith("0x")
+        text = f"{refusal['message']}: {details}" if is_told else refusal["message"]
+    shown = "".join(c if c.isprintable() else " " for c in str(text)[: _SAID_MAX + 1])
+    return shown if len(shown) <= _SAID_MAX else f"{shown[:_SAID_MAX]}…"
 
 
 def with_fields(answer: _T, *names: str) -> _T:

@@ -6,15 +6,23 @@ import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import fsspec
+from aiohttp import ClientTimeout
 from fsspec.implementations.local import LocalFileSystem
 
+from ledger.deadline import within
 from ledger.errors import EnvironmentFault, InputError, LedgerError, ProofError
 
 ROOT_BYTES = 32
 _PART = ".part"
+
+T = TypeVar("T")
+
+# A store that is no local folder has so long for an answer, and for each byte as long as over a slow line.
+_TIMEOUT_S = 60.0
+_SLOWEST_BYTES_PER_S = 1 << 20
 
 
 class BlobError(LedgerError):
@@ -95,20 +103,25 @@ class BlobStore:
     and checked against the root; nothing is ever unpickled. In a local folder a blob appears whole or not at
     all, and is on the disk when :meth:`put` returns. Elsewhere it is as durable as the service says.
 
+    A store elsewhere has a minute for an answer, and a second more for each MiB that is read or written: one
+    that sends a byte now and then holds nobody for ever.
+
     Attributes:
         url: Where the store is.
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, *, timeout_s: float = _TIMEOUT_S) -> None:
         """Open a store; a local folder is made when the first blob is put.
 
         Args:
             url: A path, or a URL such as ``s3://bucket/prefix``; credentials come from its own configuration.
+            timeout_s: Most seconds to wait for a store that is no local folder, if no bytes were to come.
 
         Raises:
             BlobNameError: No file system knows the URL, or its driver is not installed; fault of the caller.
         """
         self.url = str(url)
+        self._timeout_s = timeout_s
         try:
             self._files, self._base = fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError) as error:
@@ -187,9 +200,11 @@ class BlobStore:
         """
         location = self.location(root, kind)
         try:
-            return bool(self._files.exists(location))
-        except Exception as error:
-            raise BlobStoreFault(f"cannot be looked up: {error}", location=location) from error
+            if self._folder is not None:
+                return bool(self._files.exists(location))
+            return bool(self._in_time(lambda: self._files.exists(location)))
+        except Exception as error:  # every driver of fsspec has errors of its own
+            raise self._fault("looked up", location, error) from error
 
     def remove_leftovers(self) -> int:
         """Delete what killed writers left half-written in a local folder.
@@ -226,8 +241,7 @@ class BlobStore:
         try:
             if self._folder is not None:
                 return _read_local(location, max_bytes)
-            with self._files.open(location, "rb") as file:
-                return bytes(file.read(max_bytes + 1))
+            return self._in_time(lambda: self._read_remote(location, max_bytes), max_bytes)
         except FileNotFoundError as error:
             raise BlobMissingError(
                 "there is no such blob", location=location, hint="it may not be published yet"
@@ -235,23 +249,56 @@ class BlobStore:
         except LedgerError:
             raise
         except Exception as error:  # every driver of fsspec has errors of its own
-            raise BlobStoreFault(f"cannot be read: {error}", location=location) from error
+            raise self._fault("read", location, error) from error
+
+    def _read_remote(self, location: str, max_bytes: int) -> bytes:
+        """Read no more than one byte above the limit; a read may give less than there is."""
+        parts: list[bytes] = []
+        left = max_bytes + 1
+        with self._files.open(location, "rb", **self._streaming(max_bytes)) as file:
+            while left > 0 and (part := file.read(left)):
+                parts.append(part)
+                left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _streaming(self, max_bytes: int) -> dict[str, Any]:
+        """Give the options of a driver that would otherwise keep whatever a server sends for a range."""
+        if "https" not in self._files.protocol:
+            return {}
+        total = ClientTimeout(total=self._limit_s(max_bytes))
+        return {"block_size": 0, "size": max_bytes, "timeout": total}
 
     def _put_remote(self, location: str, data: bytes) -> bool:
-        # Object stores show an object whole or not at all; there is no rename to lean on.
+        # Object stores show an object whole or not at all; there is no rename to lean on. What is still
+        # written after the deadline is what belongs there.
         try:
-            if self._files.exists(location):
-                with self._files.open(location, "rb") as file:
-                    if file.read(len(data) + 1) == data:
-                        return False
-            try:
-                self._files.pipe_file(location, data)
-            except FileNotFoundError:  # a file system with real folders
-                self._files.makedirs(self._base, exist_ok=True)
-                self._files.pipe_file(location, data)
+            return self._in_time(lambda: self._write_remote(location, data), len(data))
         except Exception as error:  # every driver of fsspec has errors of its own
-            raise BlobStoreFault(f"cannot be written: {error}", location=location) from error
+            raise self._fault("written", location, error) from error
+
+    def _write_remote(self, location: str, data: bytes) -> bool:
+        if self._files.exists(location) and self._read_remote(location, len(data)) == data:
+            return False
+        try:
+            self._files.pipe_file(location, data)
+        except FileNotFoundError:  # a file system with real folders
+            self._files.makedirs(self._base, exist_ok=True)
+            self._files.pipe_file(location, data)
         return True
+
+    def _in_time(self, work: Callable[[], T], size_bytes: int = 0) -> T:
+        return within(self._limit_s(size_bytes), work)
+
+    def _limit_s(self, size_bytes: int) -> float:
+        return self._timeout_s + size_bytes / _SLOWEST_BYTES_PER_S
+
+    def _fault(self, what: str, location: str, error: Exception) -> BlobStoreFault:
+        hint = ""
+        if isinstance(error, TimeoutError):
+            hint = "the store is too slow or does not answer: try again later, or name another with --blobs"
+        return BlobStoreFault(
+            f"cannot be {what}: {error or type(error).__name__}", location=location, hint=hint
+        )
 
 
 def _read_local(location: str, max_bytes: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_checksum_address
@@ -216,12 +216,10 @@ class LedgerClient:
             self.address = to_checksum_address(address)
         except (ValueError, TypeError) as error:
             raise InputError(f"not an address: {address!r}") from error
-        check_code(node, self.address, "ContributionLedger")
-        self._functions = self._bound(self.address, "ContributionLedger")
+        self._functions = functions_at(node, self.address, "ContributionLedger")
         self.facts = self._read_facts()
-        check_code(node, self.facts.reputation, "Reputation")
         check_code(node, to_checksum_address(self._call("judge")), "Judge")
-        self._reputation = self._bound(self.facts.reputation, "Reputation")
+        self._reputation = functions_at(node, self.facts.reputation, "Reputation")
 
     def contribution(
         self, index: int, round_: int, parent_model: bytes, update_root: bytes, tokens: int, deadline: int
@@ -466,9 +464,8 @@ class LedgerClient:
         guards = int(self._call("guards"))
         if not 1 <= guards <= GUARDS_MAX or guards % 2 == 0 or guards >= members:
             raise NodeAnswerError(f"the node says that {guards} of {members} members are guards")
-        spec = to_checksum_address(self._call("spec"))
-        check_code(self.node, spec, "GateSpec")
-        parameters = tuple(int(v) for v in self.node.call(self._bound(spec, "GateSpec").parameters()))
+        spec = functions_at(self.node, to_checksum_address(self._call("spec")), "GateSpec")
+        parameters = tuple(int(v) for v in self.node.call(spec.parameters()))
         return LedgerFacts(
             domain=Domain(self.node.chain_id, self.address),
             run=int(self._call("run")),
@@ -501,12 +498,6 @@ class LedgerClient:
         bound = _GAS_BASE + _GAS_PER_MEMBER * len(self.facts.members)
         function = getattr(self._functions, name)(*arguments)
         return self.node.send(sender, function, local_gas=bound, is_wanted=is_wanted)
-
-    def _bound(self, address: str, name: str) -> Any:
-        contract = self.node.web3.eth.contract(
-            address=to_checksum_address(address), abi=artifacts.load(name).abi
-        )
-        return contract.functions
 
 
 class Approvals:
@@ -581,6 +572,22 @@ def check_code(node: Node, address: str, name: str) -> None:
             f"the contract at {address} is not this version's {name}",
             hint="use the version of Hallmark that deployed it",
         )
+
+
+def functions_at(node: Node, address: str, name: str) -> Any:
+    """Give the functions of one of our contracts, after a look at its code.
+
+    Args:
+        node: The chain.
+        address: Checksummed address.
+        name: Name of the contract.
+
+    Raises:
+        NotOurContractError: No code there, or not this version's.
+        EnvironmentFault: The node failed.
+    """
+    check_code(node, address, name)
+    return node.web3.eth.contract(address=cast(Any, address), abi=artifacts.load(name).abi).functions
 
 
 def _members(cohort: bytes) -> tuple[Member, ...]:

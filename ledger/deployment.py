@@ -14,7 +14,7 @@ from typing import Any
 
 import rlp
 from eth_account.signers.local import LocalAccount
-from eth_utils import keccak, to_canonical_address, to_checksum_address
+from eth_utils import is_address, keccak, to_canonical_address, to_checksum_address
 
 from ledger import artifacts, digests
 from ledger.cohort import check_size, read_cohorts
@@ -114,6 +114,11 @@ class Journal(MemoryJournal):
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)  # what is sent after this is found again, also when the power fails
+        finally:
+            os.close(folder)
 
     def adopt_shared(self, other: "Journal") -> None:
         """Take the contracts that runs share from another journal, unless there are some here.
@@ -460,7 +465,23 @@ def _read_steps(path: Path, chain_id: int) -> dict[str, Any]:
             f"{path} is for chain id {content.get('chain_id')}, the node serves {chain_id}",
             hint="check --rpc-url",
         )
-    return {key: value for key, value in content.items() if key not in ("format", "chain_id")}
+    steps = {key: value for key, value in content.items() if key not in ("format", "chain_id")}
+    for step, known in steps.items():
+        if not _is_step(known):
+            raise DeploymentError(
+                f"{path}: step {step!r} has neither an address nor the nonce of its transaction",
+                hint="take it from a copy, or deploy anew into another file",
+            )
+    return steps
+
+
+def _is_step(known: object) -> bool:
+    """Tell whether something is what a journal keeps of a step."""
+    if not isinstance(known, dict):
+        return False
+    if "address" in known:
+        return is_address(known["address"])
+    return type(known.get("nonce")) is int and known["nonce"] >= 0
 
 
 def _created(sender: str, nonce: int) -> str:

@@ -63,6 +63,8 @@ class SendPolicy:
         confirmations: Blocks on top of a transaction before it counts; None: LOCAL_CONFIRMATIONS on a local
             chain, CONFIRMATIONS elsewhere.
         confirmation_timeout_s: Most seconds to wait for these blocks.
+        receipt_lag_s: Most seconds by which a receipt may come after its nonce is used: of several nodes that
+            answer in turn, one may be behind.
 
     Raises:
         InputError: A number that cannot be meant.
@@ -73,6 +75,7 @@ class SendPolicy:
     replacements: int = 8
     confirmations: int | None = None
     confirmation_timeout_s: float = 900.0
+    receipt_lag_s: float = 60.0
 
     def __post_init__(self) -> None:
         if not 0 < self.max_fee_wei < 1 << 96:

@@ -5,14 +5,12 @@ majority of its guards has voted so in the sealed round.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_canonical_address, to_checksum_address
 
-from ledger import artifacts
 from ledger.asking import NodeAnswerError
-from ledger.client import LedgerClient, check_code, has_code
+from ledger.client import LedgerClient, functions_at, has_code
 from ledger.cohort import GUARDS_MAX, MEMBERS_MAX
 from ledger.errors import InputError
 from ledger.history import HistoryError, decode_log, event_topic
@@ -53,11 +51,9 @@ class GuardVotes:
             NotOurContractError: No code there, or not this version's.
             EnvironmentFault: The node failed.
         """
-        check_code(node, address, CONTRACT)
         self.node = node
         self.address = to_checksum_address(address)
-        contract = node.web3.eth.contract(address=self.address, abi=artifacts.load(CONTRACT).abi)
-        self._functions: Any = contract.functions
+        self._functions = functions_at(node, self.address, CONTRACT)
 
     def votes_of(self, ledger: str, round_: int, index: int) -> int:
         """Read which guards have voted on a member, as a bitmap by their numbers.

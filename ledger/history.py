@@ -229,9 +229,7 @@ def read_run_opened(node: Node, ledger: str, first_block: int = 0) -> Mapping[st
         HistoryError: There is none, or more than one.
         EnvironmentFault: The node failed.
     """
-    topic = next(
-        topic for topic, entry in _events("ContributionLedger").items() if entry["name"] == "RunOpened"
-    )
+    topic = event_topic("ContributionLedger", "RunOpened")
     every = node.logs(ledger, first_block, topics=[topic])
     found = [log for log in every if log["topics"] and bytes(log["topics"][0]) == topic]
     if len(found) != 1:

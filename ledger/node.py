@@ -1,7 +1,7 @@
 """One chain, reached in-process or over JSON-RPC: its blocks, logs, calls and time.
 
-What gets a transaction mined is in `ledger.sending`. These two and `ledger.asking` are the only places
-that talk to web3. Everything a node answers may be wrong; callers check what matters.
+What gets a transaction mined is in `ledger.sending`, what goes over the wire in `ledger.http_provider`.
+Everything a node answers may be wrong; callers check what matters.
 """
 
 import time
@@ -10,25 +10,21 @@ from functools import partial
 from typing import Any, cast
 
 from eth_account.signers.local import LocalAccount
-from eth_typing import URI
 from eth_utils import to_checksum_address
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 from web3.exceptions import BlockNotFound
 from web3.providers.base import BaseProvider
-from web3.types import BlockData, LogReceipt, RPCEndpoint, RPCResponse, TxData
+from web3.types import BlockData, LogReceipt, RPCEndpoint, TxData
 
-from ledger.asking import NodeAnswerError, NodeUnavailableError, ask, with_fields
+from ledger.asking import NodeAnswerError, NodeUnavailableError, ask, said, with_fields
 from ledger.errors import InputError
 from ledger.fees import CONFIRMATIONS, LOCAL_CONFIRMATIONS, TIP_WEI, SendPolicy
+from ledger.http_provider import ANSWER_TIMEOUT_S, HttpProvider
 from ledger.sending import Sender, Sent
-from ledger.strict_json import loads
 
 LOCAL_CHAIN_ID = 31337
 
 _BLOCKS_REMEMBERED = 64
-
-_PART_BYTES = 1 << 16
-_ANSWER_BYTES_MAX = 1 << 28
 
 # How nodes say that a range of blocks, or the answer to it, is too large for one request.
 _TOO_MUCH = (
@@ -45,26 +41,6 @@ _TOO_MUCH = (
 _PAGE_BLOCKS = 512
 _PAGE_BLOCKS_MAX = 1 << 17
 _PAGE_LOGS = 512
-
-
-class _HttpProvider(HTTPProvider):
-    def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:  # noqa: ARG002
-        """Read an answer that is not without end; web3 would keep all of it."""
-        body = bytearray()
-        with self._request_session_manager.get_response_from_post_request(
-            URI(str(self.endpoint_uri)), data=request_data, stream=True, **self.get_request_kwargs()
-        ) as response:
-            response.raise_for_status()
-            for part in response.iter_content(_PART_BYTES):
-                body += part
-                if len(body) > _ANSWER_BYTES_MAX:
-                    raise ValueError(f"it has more than {_ANSWER_BYTES_MAX} bytes")
-        return bytes(body)
-
-    @staticmethod
-    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
-        """Parse an answer; one that is nested without end must not end the process."""
-        return cast(RPCResponse, loads(raw_response))
 
 
 class WrongChainError(InputError):
@@ -107,9 +83,20 @@ class Node:
 
     @classmethod
     def connect(
-        cls, rpc_url: str, *, expected_chain_id: int | None = None, policy: SendPolicy | None = None
+        cls,
+        rpc_url: str,
+        *,
+        expected_chain_id: int | None = None,
+        policy: SendPolicy | None = None,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> "Node":
         """Connect over HTTP.
+
+        Args:
+            rpc_url: An http(s) URL.
+            expected_chain_id: As in the constructor.
+            policy: As in the constructor.
+            answer_timeout_s: Most seconds for one question and its whole answer.
 
         Raises:
             InputError: The URL is not an http(s) one.
@@ -117,7 +104,7 @@ class Node:
         """
         if not rpc_url.startswith(("http://", "https://")):
             raise InputError(f"not an http(s) URL: {rpc_url!r}", hint="for instance http://127.0.0.1:8545")
-        provider = _HttpProvider(rpc_url, request_kwargs={"timeout": 60}, exception_retry_configuration=None)
+        provider = HttpProvider(rpc_url, answer_timeout_s=answer_timeout_s)
         return cls(provider, expected_chain_id=expected_chain_id, policy=policy)
 
     @property
@@ -169,13 +156,9 @@ class Node:
         return first
 
     def block(self, number: int | None = None) -> BlockData:
-        """Give a block, the newest by default, without its transactions' bodies."""
-        return ask(
-            lambda: with_fields(
-                self.web3.eth.get_block("latest" if number is None else number), "number", "timestamp"
-            ),
-            f"read block {number}",
-        )
+        """Give a block, the newest by default, with its hash and without its transactions' bodies."""
+        wanted: Any = "latest" if number is None else number
+        return ask(lambda: _whole(self.web3.eth.get_block(wanted)), f"read block {wanted}")
 
     def timestamp(self) -> int:
         """Give the newest block's time in Unix seconds."""
@@ -211,7 +194,7 @@ class Node:
             lambda: dict(self.web3.provider.make_request(RPCEndpoint(method), list(parameters))), method
         )
         if "error" in response:
-            raise NodeAnswerError(f"{method}: {response['error']}")
+            raise NodeAnswerError(f"{method}: {said(response['error'])}")
         return response.get("result")
 
     def balance_wei(self, address: str) -> int:
@@ -495,6 +478,14 @@ def _is_too_much(error: NodeAnswerError) -> bool:
     """Tell whether a node refused a range of blocks for its size; there is no code that all nodes use."""
     text = str(error).lower()
     return any(sign in text for sign in _TOO_MUCH)
+
+
+def _whole(block: BlockData) -> BlockData:
+    """Give a block that has what is read of it, and is not the pending one."""
+    has_numbers = isinstance(block["number"], int) and isinstance(block["timestamp"], int)
+    if not has_numbers or len(bytes(block["hash"])) != 32:
+        raise ValueError("the block has no number, time or hash")
+    return block
 
 
 def _address(value: str) -> Any:

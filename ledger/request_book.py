@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_canonical_address, to_checksum_address
 
-from ledger import artifacts
 from ledger.asking import NodeAnswerError
 from ledger.challenges import CommitmentOpening, Opening, RequestKey, RequestKind, ask, ask_sealed, close
-from ledger.client import LedgerClient, check_code, has_code
+from ledger.client import LedgerClient, functions_at, has_code
 from ledger.deployment import NO_ADDRESS
 from ledger.history import decode_log, event_topic
 from ledger.node import Node
@@ -72,11 +70,9 @@ class RequestBook:
             NotOurContractError: No code there, or not this version's.
             EnvironmentFault: The node failed.
         """
-        check_code(node, address, CONTRACT)
         self.node = node
         self.address = to_checksum_address(address)
-        contract = node.web3.eth.contract(address=self.address, abi=artifacts.load(CONTRACT).abi)
-        self._functions: Any = contract.functions
+        self._functions = functions_at(node, self.address, CONTRACT)
         self.bond_wei = int(node.call(self._functions.requestBondWei()))
         self.answer_window_s = int(node.call(self._functions.answerWindowS()))
 

@@ -37,10 +37,22 @@ class RevertedError(ContractError):
 
     code = "reverted"
 
-    def __init__(self, action: str, name: str, arguments: dict[str, Any], data: bytes) -> None:
+    def __init__(
+        self,
+        action: str,
+        name: str,
+        arguments: dict[str, Any],
+        data: bytes,
+        *,
+        message: str = "",
+        hint: str = "",
+    ) -> None:
         facts = ", ".join(f"{key}={_show(value)}" for key, value in arguments.items())
-        what = f"{name}({facts})" if name else f"unknown revert 0x{data.hex()}"
-        super().__init__(f"{action} was refused by the contract: {what}", hint=HINTS.get(name, ""))
+        unknown = f"unknown revert 0x{data.hex()}" if data else "it gave no reason"
+        what = f"{name}({facts})" if name else unknown
+        super().__init__(
+            message or f"{action} was refused by the contract: {what}", hint=hint or HINTS.get(name, "")
+        )
         self.name = name
         self.arguments = arguments
         self.data = data

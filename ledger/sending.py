@@ -13,21 +13,30 @@ from typing import Any, Protocol, cast
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
 from web3 import Web3
-from web3.exceptions import TransactionNotFound, Web3RPCError
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 from web3.types import BlockData, LogReceipt, TxReceipt
 
 from ledger.asking import NodeAnswerError, NodeUnavailableError, ask, with_fields
 from ledger.errors import EnvironmentFault
 from ledger.fees import GWEI, Fee, SendPolicy
 from ledger.mempool import hanging
-from ledger.reverts import RevertedError, decode_revert
+from ledger.reverts import RevertedError
 
 _ATTEMPTS = 4
 _DEPLOY_GAS = 15_000_000
 _TRANSFER_GAS = 21_000
 _POLL_S, _POLL_MAX_S = 0.05, 1.0
-# Looks for a receipt after the nonce is used, before somebody else is said to have used it.
-_LATE_RECEIPTS = 20
+_CALL_FIELDS = ("from", "to", "data", "value", "gas")
+# How nodes say why they do not take a transaction, and what to do then.
+_REFUSALS = {
+    "insufficient funds": "send ether to {address}: it pays for gas, stakes and bonds",
+    "exceeds allowance": "send ether to {address}: it cannot pay for the gas",
+    "exceeds the configured cap": "lower --max-fee-gwei, or raise the node's cap on a transaction's cost",
+    "nonce too low": "stop the other senders of {address}",
+    "underpriced": "stop the other senders of {address}",
+}
+# What else has our nonce may be in an older block than the newest: nodes that answer in turn are not level.
+_LAG_BLOCKS = 8
 
 
 class WithdrawnError(EnvironmentFault):
@@ -156,9 +165,10 @@ class Sender:
         for attempt in range(_ATTEMPTS):
             if attempt and is_wanted is not None and not is_wanted():
                 raise WithdrawnError(f"{action}: something else was mined in its place, and it is not wanted")
+            since = max(0, self.node.block_number() - _LAG_BLOCKS)
             transaction = self._prepared(fields, action, local_gas)
             versions = [self._sign_and_broadcast(transaction, action)]
-            receipt = self._mined(transaction, versions, action, is_wanted)
+            receipt = self._mined(transaction, versions, since, action, is_wanted)
             if receipt is None:
                 continue  # another sender of this key has used the nonce: none of ours can be mined any more
             if receipt["status"] != 1:
@@ -180,14 +190,16 @@ class Sender:
             "maxFeePerGas": fee.max_wei,
         }
         # In the pending block: what is valid only from the next block on must not be refused here.
-        if local_gas is None or not self.node.is_local:
-            estimated = ask(
-                lambda: self.node.web3.eth.estimate_gas(cast(Any, transaction), "pending"), action
-            )
-            transaction["gas"] = estimated + estimated // 5
-        else:
-            transaction["gas"] = local_gas
-            ask(lambda: self.node.web3.eth.call(cast(Any, transaction), "pending"), action)
+        eth = self.node.web3.eth
+        try:
+            if local_gas is None or not self.node.is_local:
+                estimated = ask(lambda: eth.estimate_gas(cast(Any, transaction), "pending"), action)
+                transaction["gas"] = estimated + estimated // 5
+            else:
+                transaction["gas"] = local_gas
+                ask(lambda: eth.call(cast(Any, transaction), "pending"), action)
+        except NodeAnswerError as error:
+            raise self._refused(error) from error
         return transaction
 
     def _sign_and_broadcast(self, transaction: dict[str, Any], action: str) -> bytes:
@@ -211,7 +223,7 @@ class Sender:
                     if attempt > self.node.policy.replacements or not self._raise_fee(transaction):
                         raise self._too_dear(action, transaction) from error
                 elif attempt >= _ATTEMPTS or not is_overtaken:
-                    raise
+                    raise self._refused(error) from error
                 time.sleep(_POLL_S)
             else:
                 return bytes(signed.hash)
@@ -220,6 +232,7 @@ class Sender:
         self,
         transaction: dict[str, Any],
         versions: list[bytes],
+        since: int,
         action: str,
         is_wanted: Callable[[], bool] | None = None,
     ) -> TxReceipt | None:
@@ -228,6 +241,7 @@ class Sender:
         Args:
             transaction: The newest version's fields; changed.
             versions: Hashes of all versions that were broadcast, same nonce; appended to.
+            since: A block not after the first that can hold something with this nonce.
             action: What it does, for messages.
             is_wanted: As in `Node.send`.
 
@@ -236,16 +250,18 @@ class Sender:
 
         Raises:
             WithdrawnError: It was not wanted any more, and what came in its place was mined.
-            NodeUnavailableError: None was mined in time.
+            NodeUnavailableError: None was mined in time, or the node does not show what was.
         """
         begun, nonce, wanted = time.monotonic(), int(transaction["nonce"]), 0
+        first_head: int | None = None
         is_withdrawn = False
         for left in range(self.node.policy.replacements, -1, -1):
             head = self.node.block_number()
+            first_head = head if first_head is None else first_head
             receipt = self._receipt_within(versions, self.node.policy.patience_s, action)
             mined = self.node.nonce(self.account.address)
             if receipt is None and mined > nonce:
-                receipt = self._late_receipt(versions, action)
+                receipt = self._late_receipt(versions, nonce, since, action)
             is_ours = receipt is not None and bytes(receipt["transactionHash"]) in versions[:wanted]
             if is_withdrawn and mined > nonce and not is_ours:
                 raise WithdrawnError(
@@ -272,8 +288,14 @@ class Sender:
                 self._clear(mined)  # what hangs is before ours
             elif self._is_passed_over(transaction, head, versions):
                 self._replace(transaction, versions, action)
-        waited = time.monotonic() - begun
-        raise self._too_dear(action, transaction, f" within {waited:.0f} s")
+        waited = f" within {time.monotonic() - begun:.0f} s"
+        if self.node.block_number() == first_head:
+            raise NodeUnavailableError(
+                f"{action}: not mined{waited}, and nor was any block: the chain stands still",
+                hint="run the same command again when blocks come: it takes up what hangs, and sends nothing "
+                "twice",
+            )
+        raise self._too_dear(action, transaction, waited)
 
     def _receipt_within(self, versions: Sequence[bytes], patience_s: float, action: str) -> TxReceipt | None:
         """Wait for a receipt with enough blocks on top of it; None if no version is mined in time."""
@@ -303,14 +325,57 @@ class Sender:
                 return receipt
         return None
 
-    def _late_receipt(self, versions: Sequence[bytes], action: str) -> TxReceipt | None:
-        """Look once more after the nonce is known to be used: nodes index receipts a little later."""
-        for _ in range(_LATE_RECEIPTS):
+    def _late_receipt(
+        self, versions: Sequence[bytes], nonce: int, since: int, action: str
+    ) -> TxReceipt | None:
+        """Wait for the receipt of one of the versions, or for what else has the nonce, which is used.
+
+        Nodes index receipts a little later, and of several that answer in turn one may be behind. That there
+        is no receipt yet does not show that another sender was quicker: then ours would be sent twice.
+
+        Returns:
+            The receipt; None if something else has the nonce.
+
+        Raises:
+            NodeUnavailableError: The node shows neither in time.
+        """
+        wait_s, give_up = _POLL_S, time.monotonic() + self.node.policy.receipt_lag_s
+        while True:
             receipt = self._receipt_within(versions, 0, action)
             if receipt is not None:
                 return receipt
-            time.sleep(_POLL_S)
-        return None
+            used_by, since = self._used_by(nonce, since)
+            if used_by is not None and used_by not in versions:
+                return None
+            if time.monotonic() > give_up:
+                raise NodeUnavailableError(
+                    f"{action}: nonce {nonce} of {self.account.address} is used, but the node shows neither "
+                    "a receipt nor what has used it",
+                    hint="the node is behind; run the same command again later, or with another --rpc-url: "
+                    "it does what the chain does not have yet, and sends nothing twice",
+                )
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _POLL_MAX_S)
+
+    def _used_by(self, nonce: int, since: int) -> tuple[bytes | None, int]:
+        """Look for the transaction of this account with a nonce.
+
+        Args:
+            nonce: The nonce.
+            since: First block to look into.
+
+        Returns:
+            Its hash, None if the node shows none; and the first block to look into the next time.
+        """
+        for number in range(since, self.node.block_number() + 1):
+            found = ask(partial(_senders, self.node.web3, number), "read a block with its transactions")
+            if found is None:
+                return None, number  # one of several nodes has it, another not yet
+            for transaction_hash, sender, used in found:
+                if (sender, used) == (self.account.address, nonce):
+                    return transaction_hash, number
+            since = number + 1
+        return None, since
 
     def _is_confirmed(self, receipt: TxReceipt) -> bool:
         """Tell whether enough blocks are on top; a block that is taken away takes its receipts with it."""
@@ -339,7 +404,7 @@ class Sender:
                 if not _is_underpriced(error):
                     if _is_overtaken(error) or not is_raised:
                         return  # mined meanwhile, or known, or too cheap at the cap: the wait says which
-                    raise
+                    raise self._refused(error) from error
                 if not is_raised:
                     return
             else:
@@ -408,13 +473,24 @@ class Sender:
         transaction["maxFeePerGas"], transaction["maxPriorityFeePerGas"] = raised.max_wei, raised.tip_wei
         return True
 
+    def _refused(self, error: NodeAnswerError) -> NodeAnswerError:
+        """Give a node's refusal of a transaction with what can be done about it, if it is a common one."""
+        text = str(error).lower()
+        hint = next((hint for sign, hint in _REFUSALS.items() if sign in text), error.hint)
+        return NodeAnswerError(str(error), hint=hint.format(address=self.account.address))
+
     def _too_dear(self, action: str, transaction: dict[str, Any], when: str = "") -> NodeUnavailableError:
-        offered, base = transaction.get("maxFeePerGas", 0), self._base_fee_wei()
+        again = "it takes up what hangs, and sends nothing twice"
+        offered, base = transaction.get("maxFeePerGas"), self._base_fee_wei()
+        if offered is None:
+            return NodeUnavailableError(
+                f"{action}: not mined{when}, and the node does not show what it offers",
+                hint=f"run the same command again later: {again}",
+            )
         return NodeUnavailableError(
             f"{action}: not mined{when}; {offered / GWEI:g} gwei were offered for each gas, the base fee is "
             f"{base / GWEI:g}, the cap {self.node.policy.max_fee_wei / GWEI:g}",
-            hint="run the same command again, later or with a higher --max-fee-gwei: it takes up what hangs, "
-            "and sends nothing twice",
+            hint=f"run the same command again, later or with a higher --max-fee-gwei: {again}",
         )
 
     def _base_fee_wei(self) -> int:
@@ -426,13 +502,39 @@ class Sender:
             lambda: int(self.node.web3.eth.get_transaction_count(address, "pending")), "ask for the nonce"
         )
 
-    def _explain_failure(self, action: str, transaction: dict[str, Any], receipt: TxReceipt) -> Exception:
-        replay = {key: value for key, value in transaction.items() if key != "nonce"}
+    def _explain_failure(self, action: str, transaction: dict[str, Any], receipt: TxReceipt) -> RevertedError:
+        """Say why a mined transaction failed: as the block before it has it, which may not be the reason."""
+        block, gas = receipt["blockNumber"], int(transaction["gas"])
+        failed = f"{action} was mined in block {block}, and failed"
+        if receipt["gasUsed"] >= gas:
+            return RevertedError(
+                action,
+                "",
+                {},
+                b"",
+                message=f"{failed}: it used up all of its {gas} gas",
+                hint="what it does has become dearer since it was tried; run the same command again",
+            )
+        replay = {key: transaction[key] for key in _CALL_FIELDS if key in transaction}
+        eth = self.node.web3.eth
         try:
-            ask(lambda: self.node.web3.eth.call(cast(Any, replay), receipt["blockNumber"] - 1), action)
+            ask(lambda: eth.call(cast(Any, replay), block - 1), "asked why, the node said")
         except RevertedError as reverted:
-            return reverted
-        return decode_revert(action, b"")
+            return RevertedError(action, reverted.name, reverted.arguments, reverted.data)
+        except NodeAnswerError as error:
+            why = str(error)
+        except NodeUnavailableError:
+            why = "the node could not be asked why"
+        else:
+            why = "one block earlier it would not have: something was quicker"
+        return RevertedError(
+            action,
+            "",
+            {},
+            b"",
+            message=f"{failed}; {why}",
+            hint="run the same command again: it looks at what the chain has, and does what is missing",
+        )
 
     def _sent(self, receipt: TxReceipt) -> Sent:
         block, block_hash = receipt["blockNumber"], bytes(receipt["blockHash"])
@@ -463,6 +565,16 @@ def _find_receipt(web3: Web3, transaction_hash: bytes) -> TxReceipt | None:
     if cast(Any, receipt)["blockNumber"] is None:
         return None  # some nodes have one while it is pending
     return with_fields(receipt, "status", "transactionHash", "blockHash", "gasUsed", "logs")
+
+
+def _senders(web3: Web3, number: int) -> list[tuple[bytes, str, int]] | None:
+    """Give hash, sender and nonce of each transaction of a block; None if the node has no such block."""
+    try:
+        block = web3.eth.get_block(number, full_transactions=True)
+    except BlockNotFound:
+        return None
+    shown = cast(Sequence[Any], block["transactions"])
+    return [(bytes(one["hash"]), str(one["from"]), int(one["nonce"])) for one in shown]
 
 
 def _is_known(web3: Web3, transaction_hash: bytes) -> bool:

@@ -6,8 +6,7 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
 
-from ledger import artifacts
-from ledger.client import check_code
+from ledger.client import functions_at
 from ledger.node import Node
 from ledger.sending import Sent
 
@@ -42,11 +41,9 @@ class VaultClient:
             NotOurContractError: No code there, or not this version's.
             EnvironmentFault: The node failed.
         """
-        check_code(node, address, "StakeVault")
         self.node = node
         self.address = to_checksum_address(address)
-        contract = node.web3.eth.contract(address=self.address, abi=artifacts.load("StakeVault").abi)
-        self._functions: Any = contract.functions
+        self._functions = functions_at(node, self.address, "StakeVault")
         self.min_stake_wei = int(self._call("minStakeWei"))
         self.unbonding_delay_s = int(self._call("unbondingDelayS"))
 

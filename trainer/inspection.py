@@ -7,11 +7,11 @@ from eth_utils import to_checksum_address
 
 from guard.gate import GateParameters, Status, WorkerEvidence, is_alive
 from guard.lanes import unpack_lanes
-from guard.settlement import decode_settlement
-from guard.state import Decision, GateState
+from guard.state import Decision
 from ledger.client import LedgerClient
-from ledger.history import Commitment, Overturning, RoundHistory, read_rounds
+from ledger.history import Commitment, Overturning, read_rounds
 from trainer.errors import InputError
+from trainer.judged import JudgedRound, judge_rounds
 
 NATS_Q = 1024
 _FAULTS = {
@@ -24,19 +24,6 @@ class NoSuchContributionError(InputError):
     """The ledger has no contribution under this name."""
 
     code = "no-such-contribution"
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedRound:
-    """A round of the chain with what the gate makes of it.
-
-    Attributes:
-        history: What the chain says.
-        decision: Recomputed from the posted words; None while the round is not settled, and for a void one.
-    """
-
-    history: RoundHistory
-    decision: Decision | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +84,8 @@ class Verdict:
     guard: int | None = None
 
 
-def judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
-    """Read all rounds and judge each again from what was posted.
-
-    Args:
-        client: The run's ledger.
-
-    Yields:
-        The rounds, first to last.
-
-    Raises:
-        ProofError: The chain's record does not decode; `audit` names where.
-        EnvironmentFault: The node failed.
-    """
-    parameters = GateParameters(*client.facts.parameters)
-    workers, guards = client.facts.workers, client.facts.guards
-    state = GateState.start(workers, guards)
-    for history in read_rounds(client.node, client.address):
-        decision = None
-        if history.seal is not None and history.verdicts is not None:
-            payload, presence = history.verdicts.payload, history.seal.presence
-            settlement = decode_settlement(payload, presence, workers, guards)
-            decision = state.decide(parameters, history.round, settlement)
-            # What was overturned when the round was final is in the model and in the lanes.
-            decision = decision.without(parameters, history.overturned_in_time)
-            state = state if history.voided is not None else decision.after
-        yield JudgedRound(history, decision)
+def _judged_rounds(client: LedgerClient) -> Iterator[JudgedRound]:
+    return judge_rounds(read_rounds(client.node, client.address), client.facts)
 
 
 def worker_history(client: LedgerClient, worker: str) -> list[Verdict]:
@@ -139,7 +102,7 @@ def worker_history(client: LedgerClient, worker: str) -> list[Verdict]:
         LedgerError: No such worker, or the chain cannot be read.
     """
     index = worker_index(client, worker)
-    return [_verdict(client, judged, index) for judged in judged_rounds(client)]
+    return [_verdict(client, judged, index) for judged in _judged_rounds(client)]
 
 
 def find_contribution(client: LedgerClient, name: str) -> Verdict:
@@ -161,12 +124,12 @@ def find_contribution(client: LedgerClient, name: str) -> Verdict:
         if not round_text.isdecimal():
             raise NoSuchContributionError(f"{round_text!r} is no round number", hint="for instance 3:0")
         index = worker_index(client, worker)
-        for judged in judged_rounds(client):
+        for judged in _judged_rounds(client):
             if judged.history.round == int(round_text):
                 return _verdict(client, judged, index)
         raise NoSuchContributionError(f"the ledger has no round {round_text}")
     wanted = name.lower()
-    for judged in judged_rounds(client):
+    for judged in _judged_rounds(client):
         for commitment in judged.history.commitments:
             if "0x" + commitment.update_root.hex() == wanted:
                 return _verdict(client, judged, commitment.index)
@@ -238,7 +201,7 @@ def refusal_reason(parameters: GateParameters, decision: Decision, index: int) -
 
 def _verdict(client: LedgerClient, judged: JudgedRound, index: int) -> Verdict:
     parameters = GateParameters(*client.facts.parameters)
-    history, decision = judged.history, judged.decision
+    history, decision = judged.history, judged.standing
     commitment = next((c for c in history.commitments if c.index == index), None)
     workers = client.facts.workers
     guard = index - workers if index >= workers else None
@@ -306,12 +269,12 @@ def _outcome(
         return "void", "the round was void; nothing of it counts"
     if commitment is None:
         return "absent", "it did not commit in this round; nothing changes"
-    if judged.decision is None:
+    if judged.standing is None:
         return "waiting", "the round is not settled yet"
     if guard is not None:
-        return _guard_outcome(judged.decision, guard)
-    reason = refusal_reason(parameters, judged.decision, index)
-    return ("approved" if judged.decision.verdict.is_approved(index) else "refused"), reason
+        return _guard_outcome(judged.standing, guard)
+    reason = refusal_reason(parameters, judged.standing, index)
+    return ("approved" if judged.standing.verdict.is_approved(index) else "refused"), reason
 
 
 def _guard_outcome(decision: Decision, guard: int) -> tuple[str, str]:

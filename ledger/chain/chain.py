@@ -34,6 +34,7 @@ from ledger.chain.lock import DirectoryLock
 from ledger.chain.logs import LogIndex
 from ledger.chain.store import BlockWrite, SqliteStore
 from ledger.chain.transactions import admit, decode_transaction
+from ledger.strict_json import loads
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -511,7 +512,17 @@ def _write_genesis(
 
 def _read_travel(store: SqliteStore) -> Travel:
     row = store.query("SELECT value FROM meta WHERE name = 'travel'").fetchone()
-    return Travel() if row is None else Travel(**json.loads(row[0]))
+    if row is None:
+        return Travel()
+    try:
+        # The folder may be somebody else's.
+        found = Travel(**loads(row[0]))
+    except (ValueError, TypeError) as error:
+        raise ChainFormatError(store.path, "travel", found=repr(row[0])[:80], expected="a time") from error
+    times = (found.skipped_s, 0 if found.exact_s is None else found.exact_s)
+    if not all(type(time_s) is int and 0 <= time_s <= MAX_TIMESTAMP_S for time_s in times):
+        raise ChainFormatError(store.path, "travel", found=repr(row[0])[:80], expected="a time")
+    return found
 
 
 def _queue_travel(write: BlockWrite, travel: Travel) -> None:

@@ -1,6 +1,7 @@
 """Every command as a person or a script calls it: output, JSON, exit codes."""
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 
 from cli.errors import ExitCode
 from cli.main import COMMANDS, main
+from ledger.reverts import RevertedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             main()
     assert not stopped.value.code
     return folder
+
+
+def test_an_error_does_nothing_to_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        words = "no\x1b]0;title\x07\r\u202e"
+        raise RevertedError("ask", "Error", {"reason": words}, b"", hint=words)
+
+    monkeypatch.setattr("cli.main.hallmark.main", refuse)
+    called = call("history", "0")
+    assert called.code == ExitCode.REVERTED
+    assert called.err.splitlines()[1] == "hint:  no ]0;title   "
+    assert called.err.replace("\n", "").isprintable()
 
 
 def test_help_lists_every_command(call: Call) -> None:
@@ -201,6 +215,15 @@ def test_audit_with_replay_computes_the_models(call: Call, run_folder: Path) -> 
     assert replayed["checked"]["models"] == replayed["checked"]["rounds"] + 1
 
 
+def test_names_with_brackets_are_shown_as_they_are(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    folder, file = tmp_path / "a[b]", tmp_path / "[red].bundle"
+    shutil.copytree(run_folder, folder)
+    told = call("run", "--config", str(folder / "run.toml"), "--out", str(folder))
+    assert str(folder) in told.out
+    told = call("bundle", str(folder), "-o", str(file))
+    assert told.out.count(str(file)) == 2
+
+
 def test_audit_goes_on_from_the_cursor_in_the_folder(call: Call, run_folder: Path) -> None:
     first = call("audit", str(run_folder), "--incremental", "--json").json
     again = call("audit", str(run_folder), "--incremental", "--json").json
@@ -208,6 +231,21 @@ def test_audit_goes_on_from_the_cursor_in_the_folder(call: Call, run_folder: Pat
     assert isinstance(first, dict)
     assert isinstance(again, dict)
     assert again["resumed_after"] == first["checked"]["rounds"] == again["checked"]["rounds"]
+
+
+def test_a_cursor_goes_with_a_bundle_and_with_incremental(
+    call: Call, run_folder: Path, tmp_path: Path
+) -> None:
+    file, cursor = tmp_path / "run.bundle", tmp_path / "cursor.json"
+    assert call("bundle", str(run_folder), "-o", str(file)).code == ExitCode.OK
+    resumed = []
+    for options in ((), ("--incremental",), ()):
+        called = call("audit", "--bundle", str(file), "--cursor", str(cursor), *options, "--json")
+        assert called.code == ExitCode.OK
+        assert isinstance(called.json, dict)
+        resumed.append(called.json["resumed_after"])
+    assert resumed[0] == 0
+    assert resumed[1] == resumed[2] > 0
 
 
 def test_bundle_and_audit_of_it(call: Call, run_folder: Path, tmp_path: Path) -> None:
@@ -234,10 +272,11 @@ def test_bundle_and_audit_of_it(call: Call, run_folder: Path, tmp_path: Path) ->
         (("--bundle", "x", "--ledger", "0x12"), "leave out"),
         (("--bundle", "x", "--from-block", "7"), "leave out"),
         (("--head", "0x12"), "--bundle"),
-        (("--bundle", "x", "--head", ""), "32 bytes"),
+        (("--bundle", "x", "--head", "0x"), "32 bytes"),
         (("--bundle", "x", "--head", "0x12"), "32 bytes"),
         (("--bundle", "x", "--head", "xyz"), "hex"),
-        (("--bundle", "x", "--incremental"), "--cursor"),
+        (("--bundle", "x", "--incremental"), "--bundle with --cursor FILE"),
+        (("--ledger", "0x12", "--blobs", "x", "--incremental"), "--ledger with --cursor FILE"),
     ],
 )
 def test_audit_options_that_contradict_are_usage(call: Call, arguments: tuple[str, ...], says: str) -> None:

@@ -1,6 +1,7 @@
 """Keys and passwords as the options give them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,6 +16,62 @@ from ledger.fees import GWEI, SendPolicy
 from ledger.parties import KeyfileError, load_keystore
 
 KEY = b"\x11" * 32
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Give every command with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        if isinstance(found, click.Group):
+            yield from commands(found, *path, name)
+        else:
+            yield (*path, name), found
+
+
+VALUES = [
+    (words, parameter)
+    for words, command in commands(hallmark)
+    for parameter in command.params
+    if not (isinstance(parameter, click.Option) and parameter.is_flag)
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"), VALUES, ids=[f"{'-'.join(words)} {one.name}" for words, one in VALUES]
+)
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+def test_no_option_and_no_argument_may_be_empty(
+    words: tuple[str, ...], parameter: click.Parameter, value: str
+) -> None:
+    options = parameter.opts if isinstance(parameter, click.Option) else []
+    calls = [(option, [*words, option, value]) for option in options] or [(words[-1], [*words, value])]
+    calls += [(one, [*words, f"{one}={value}"]) for one in options if one.startswith("--")]
+    for after, arguments in calls:
+        refused = CliRunner().invoke(hallmark, arguments)
+        assert refused.exit_code == 2, refused.output
+        assert f"nothing after '{after}'" in refused.output
+        assert "variable" in refused.output
+
+
+def test_the_table_of_options_has_all_that_say_where_something_is() -> None:
+    places = {parameter.name for _, parameter in VALUES}
+    assert {"ledger", "blobs", "rpc_url", "run", "run_folder", "keystore", "cursor", "deployment"} <= places
+    assert len(VALUES) > 80
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "0", "1e9"])
+def test_an_interval_is_a_number_of_seconds(tmp_path: Path, seconds: str) -> None:
+    refused = CliRunner().invoke(hallmark, ["challenger", str(tmp_path), "--interval-s", seconds])
+    assert refused.exit_code == 2
+    assert "--interval-s" in refused.output
+
+
+def test_what_only_ends_like_an_empty_option_is_not_one(tmp_path: Path) -> None:
+    folder = tmp_path / "a="
+    asked = CliRunner().invoke(hallmark, ["history", "0", f"--run={folder}"])
+    assert "is not the folder of a run" in str(asked.exception)
 
 
 @click.command()

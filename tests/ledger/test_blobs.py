@@ -2,8 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -21,6 +25,7 @@ from ledger.blobs import (
 )
 from ledger.errors import EnvironmentFault, InputError, ProofError
 from ledger.update import UpdateFormatError
+from tests.ledger.served import PAUSE_S, Answer, Served, dripping, plain, server
 
 DATA = b"assayed metal" * 1000
 
@@ -165,3 +170,96 @@ def test_killed_writer_leaves_whole_blobs_only(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
     for path in tmp_path.glob("0x*.hmrk"):
         assert root_of(path.read_bytes()).hex() == path.stem[2:]
+
+
+# Over HTTP
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("length", [len(DATA), None])
+def test_http_blob_is_read_whole_although_it_comes_in_parts(length: int | None) -> None:
+    head = OK + (b"" if length is None else b"Content-Length: %d\r\n" % length) + b"\r\n"
+    with server(dripping(head, DATA[: len(DATA) // 10], count=10)) as served:
+        store = BlobStore(f"{served.url}/blobs")
+        assert store.get(ROOT, max_bytes=len(DATA), root_of=root_of) == DATA
+        assert served.requests == [f"GET /blobs/0x{ROOT.hex()}.hmrk HTTP/1.1"]
+
+
+@pytest.mark.parametrize(("status", "kind"), [(404, BlobMissingError), (503, BlobStoreFault)])
+def test_http_status_is_missing_or_a_fault(status: int, kind: type[Exception]) -> None:
+    with server(plain(status, b"no", length=2)) as served, pytest.raises(kind):
+        BlobStore(served.url).get(ROOT, max_bytes=10**6, root_of=root_of)
+
+
+@pytest.mark.parametrize("status", [200, 206])
+def test_http_blob_without_end_is_too_large(status: int) -> None:
+    """Also if the server says that it is the part that was asked for."""
+
+    def endless(_served: Served, _first: str) -> Iterator[bytes]:
+        yield b"HTTP/1.1 %d OK\r\nContent-Range: bytes 0-9/10\r\n\r\n" % status
+        while True:
+            yield bytes(1 << 16)
+
+    with server(endless) as served:
+        with pytest.raises(BlobTooLargeError):
+            BlobStore(served.url).get(ROOT, max_bytes=10**6, root_of=root_of)
+        assert served.sent < 64 << 20
+
+
+DRIPS = {
+    "status line": dripping(b"HTTP/1.1 200 "),
+    "headers": dripping(OK, b"A: b\r\n"),
+    "body": dripping(OK + b"\r\n"),
+    "parts": dripping(CHUNKED, b"1\r\na\r\n"),
+}
+
+
+@pytest.mark.parametrize("answer", DRIPS.values(), ids=DRIPS)
+def test_http_store_that_drips_is_given_up_within_the_deadline(answer: Answer) -> None:
+    with server(answer) as served:
+        begun = time.monotonic()
+        with pytest.raises(BlobStoreFault, match="cannot be read") as caught:
+            BlobStore(served.url, timeout_s=0.3).get(ROOT, max_bytes=1000, root_of=root_of)
+        assert 0.3 <= time.monotonic() - begun < 20
+    assert "--blobs" in caught.value.hint
+
+
+def test_http_store_that_drips_is_not_waited_for_to_know_what_is_there() -> None:
+    with server(DRIPS["headers"]) as served:
+        store = BlobStore(served.url, timeout_s=0.3)
+        with pytest.raises(BlobStoreFault, match="cannot be looked up: not done after"):
+            store.exists(ROOT)
+        with pytest.raises(BlobStoreFault, match="cannot be written: not done after"):
+            store.put(ROOT, DATA)
+
+
+def test_large_blob_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.blobs._SLOWEST_BYTES_PER_S", 1000)
+    answer = dripping(OK + b"\r\n", DATA[:520], count=25)
+    with server(answer) as served:
+        store = BlobStore(served.url, timeout_s=5 * PAUSE_S)
+        assert store.get(ROOT, max_bytes=len(DATA), root_of=root_of) == DATA
+
+
+class Stuck(MemoryFileSystem):  # type: ignore[misc]
+    """A store whose driver never comes back."""
+
+    protocol = "stuck"
+    cachable = False
+    is_over = Event()
+
+    def open(self, *arguments: Any, **options: Any) -> Any:
+        self.is_over.wait()
+        return super().open(*arguments, **options)
+
+
+def test_driver_that_hangs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url: (Stuck(), url))
+    try:
+        with pytest.raises(BlobStoreFault, match=r"cannot be read: not done after 0\.[0-9]+ s") as caught:
+            BlobStore("stuck://x", timeout_s=0.1).get(ROOT, max_bytes=10, root_of=root_of)
+    finally:
+        Stuck.is_over.set()
+    assert isinstance(caught.value, EnvironmentFault)

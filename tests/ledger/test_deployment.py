@@ -219,6 +219,12 @@ def test_shared_contract_of_votes_is_adopted(tmp_path: Path) -> None:
         '{"format": 1, "chain_id": 1}',
         "\x00",
         pytest.param("[" * 200_000, id="nested"),
+        '{"format": 1, "chain_id": 31337, "registry": 5}',
+        '{"format": 1, "chain_id": 31337, "registry": {}}',
+        '{"format": 1, "chain_id": 31337, "registry": {"nonce": -1}}',
+        '{"format": 1, "chain_id": 31337, "registry": {"nonce": true}}',
+        '{"format": 1, "chain_id": 31337, "ledger": {"address": 7, "nonce": 1}}',
+        '{"format": 1, "chain_id": 31337, "cohort": {"address": "0x12", "guards": 1}}',
     ],
 )
 def test_what_is_no_deployment_of_this_chain_is_refused(tmp_path: Path, text: str) -> None:

@@ -1,9 +1,6 @@
 """The border to web3: what a node may answer, and what becomes of it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -56,63 +53,6 @@ def test_node_that_does_not_answer_is_unavailable(error: Exception) -> None:
     assert "nothing was lost" in caught.value.hint
 
 
-@contextmanager
-def server(status: int, parts: Iterable[bytes]) -> Iterator[str]:
-    """A server that answers everything with these bytes; gives its URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.end_headers()
-            with suppress(ConnectionError):
-                for part in parts:
-                    self.wfile.write(part)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as served:
-        thread = Thread(target=served.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{served.server_port}"
-        finally:
-            served.shutdown()
-            thread.join()
-
-
-def test_http_status_is_told_and_the_key_in_the_url_is_not() -> None:
-    with (
-        server(403, [b"no"]) as url,
-        pytest.raises(NodeUnavailableError, match="HTTP status 403") as caught,
-    ):
-        Node.connect(f"{url}/secret")
-    assert "secret" not in str(caught.value)
-
-
-def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read of it is bounded, and it is not asked for again."""
-    monkeypatch.setattr("ledger.node._ANSWER_BYTES_MAX", 1 << 20)
-    sent = []
-
-    def endless() -> Iterator[bytes]:
-        while True:
-            sent.append(1 << 16)
-            yield bytes(1 << 16)
-
-    with server(200, endless()) as url, pytest.raises(NodeAnswerError, match="more than 1048576 bytes"):
-        Node.connect(url)
-    assert sum(sent) < 64 << 20
-
-
-def test_an_answer_may_be_as_large_as_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = b'{"jsonrpc": "2.0", "id": 0, "result": "0x7a69"}'
-    monkeypatch.setattr("ledger.node._ANSWER_BYTES_MAX", len(answer))
-    with server(200, [answer[:9], answer[9:]]) as url:
-        assert Node.connect(url).chain_id == 31337
-
-
 def test_node_that_answers_the_fourth_time_is_good_enough() -> None:
     tries: list[str] = []
 
@@ -137,6 +77,44 @@ def test_nonsense_is_the_environments_fault(result: Any) -> None:
             question()
 
 
+@pytest.mark.parametrize(
+    ("refusal", "shown"),
+    [
+        ({"code": -32000, "message": "header not found"}, "header not found"),
+        ({"code": -32005, "message": "no", "data": "range of 9000 blocks"}, "no: range of 9000 blocks"),
+        ({"code": -32000, "message": "no", "data": "0x08c379a0"}, "no"),
+        ({"code": -32000, "message": "a\x1b[2Jb\nc"}, "a [2Jb c"),
+        ({"code": -32000, "message": "m" * 10_000}, "m" * 400 + "…"),
+        ({"code": -32000}, "-32000"),
+        ("no", "no"),
+        (["\x1b"] * 1000, "\\x1b"),
+    ],
+)
+def test_what_a_node_refuses_is_told_in_its_words(refusal: Any, shown: str) -> None:
+    node = Node(Canned(lambda *_: {"error": refusal}))
+    for question in (node.block_number, lambda: node.request("eth_blockNumber")):
+        with pytest.raises(NodeAnswerError) as caught:
+            question()
+        assert shown in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
+
+
+BLOCK = {"number": "0x7", "timestamp": "0x9", "hash": "0x" + "ab" * 32}
+
+
+@pytest.mark.parametrize("name", BLOCK)
+@pytest.mark.parametrize("value", [None, [], {}, "0x", "no", "left out"])
+def test_a_block_without_number_time_or_hash_is_the_environments_fault(name: str, value: Any) -> None:
+    assert Node(Canned(lambda *_: BLOCK)).block()["number"] == 7
+    without = {key: item for key, item in BLOCK.items() if key != name}
+    answer = without if value == "left out" else {**BLOCK, name: value}
+    node = Node(Canned(lambda *_: answer))
+    for question in (node.block, lambda: node.block(7), node.timestamp):
+        with pytest.raises(NodeAnswerError, match="read block"):
+            question()
+
+
 @pytest.mark.parametrize("response", [None, 7, [1], "no"])
 def test_a_response_that_is_no_object_is_the_environments_fault(
     monkeypatch: pytest.MonkeyPatch, response: Any
@@ -147,23 +125,6 @@ def test_a_response_that_is_no_object_is_the_environments_fault(
         node.request("eth_getBlockByNumber", "0x0", True)
     with pytest.raises(EnvironmentFault):
         Node(Canned(lambda *_: "0x0"))
-
-
-BODIES = {
-    "lists": b"[" * 200_000,
-    "objects": b'{"result":' * 200_000,
-    "no text": b"\xff",
-    "NaN": b"NaN",
-    "": b"",
-}
-
-
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_an_answer_that_is_no_json_or_nested_without_end_is_the_environments_fault(
-    body: bytes,
-) -> None:
-    with server(200, [body]) as url, pytest.raises(NodeAnswerError, match="makes no sense"):
-        Node.connect(url)
 
 
 @pytest.mark.parametrize("logs", [[{}], [{"address": 7}], "0x", [None], [{"topics": []}]])

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from ledger.asking import NodeUnavailableError
+from ledger.asking import NodeAnswerError, NodeUnavailableError
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.errors import InputError
 from ledger.fees import GWEI, Fee, SendPolicy
 from ledger.mempool import hanging
 from ledger.node import Node
 from ledger.parties import local_parties
+from ledger.reverts import RevertedError
 from ledger.sending import Sender, WithdrawnError
 from tests.ledger.chain.conftest import running_anvil
 from tests.ledger.pool import Clock, Mempool
@@ -136,8 +138,9 @@ def test_a_chain_that_stands_still_is_no_reason_to_pay_more(
 ) -> None:
     clock = Clock(lambda: None)
     monkeypatch.setattr("ledger.sending.time", clock)
-    with pytest.raises(NodeUnavailableError, match="not mined within 3"):
+    with pytest.raises(NodeUnavailableError, match=r"not mined within 3.*chain stands still") as caught:
         node_of(pool).transfer(PAYER, PAYEE, 7)
+    assert "fee" not in caught.value.hint
     assert len(pool.taken) == 1
     assert 9 * 36 <= clock.now_s < 10 * 36
 
@@ -173,6 +176,56 @@ def test_another_transaction_in_its_place_has_it_sent_again_once(pool: Mempool) 
     assert [one["nonce"] for one in pool.taken] == [0, 0, 1]
     assert sent.hash == pool.taken[2]["hash"]
     assert (other.balance_wei(PAYEE), other.nonce(PAYER.address)) == (7, 2)
+
+
+class Lagging:
+    """Of the nodes that answer in turn, the one that is asked for receipts and blocks is behind."""
+
+    def __init__(self, pool: Mempool, clock: Clock, lag_s: float, *, has_blocks: bool = True) -> None:
+        self._make_request, self._clock = pool.make_request, clock
+        self._lag_s, self._has_blocks = lag_s, has_blocks
+        self._mined_at: float | None = None
+
+    def __call__(self, method: Any, params: Any) -> Any:
+        response = self._make_request(method, params)
+        if method == "eth_getTransactionReceipt" and response.get("result"):
+            if self._mined_at is None:
+                self._mined_at = self._clock.now_s
+            if self._clock.now_s < self._mined_at + self._lag_s:
+                return {**response, "result": None}
+        if method == "eth_getBlockByNumber" and not self._has_blocks and params[1] is True:
+            return {**response, "result": None}
+        return response
+
+
+@pytest.mark.parametrize("has_blocks", [True, False])
+@pytest.mark.parametrize("lag_s", [3, 40])
+def test_a_receipt_that_lags_behind_the_nonce_is_waited_for(
+    pool: Mempool, monkeypatch: pytest.MonkeyPatch, lag_s: int, *, has_blocks: bool
+) -> None:
+    clock = Clock(pool.mine)
+    monkeypatch.setattr("ledger.sending.time", clock)
+    pool.make_request = Lagging(pool, clock, lag_s, has_blocks=has_blocks)  # type: ignore[method-assign]
+    node = node_of(pool, patience_s=1)
+    sent = node.transfer(PAYER, PAYEE, 7)
+    assert [one["hash"] for one in pool.taken] == [sent.hash]
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+
+
+@pytest.mark.parametrize("has_blocks", [True, False])
+def test_what_is_mined_and_never_shown_is_an_error_and_not_sent_again(
+    pool: Mempool, monkeypatch: pytest.MonkeyPatch, *, has_blocks: bool
+) -> None:
+    clock = Clock(pool.mine)
+    monkeypatch.setattr("ledger.sending.time", clock)
+    pool.make_request = Lagging(pool, clock, 10**6, has_blocks=has_blocks)  # type: ignore[method-assign]
+    node = node_of(pool)
+    with pytest.raises(NodeUnavailableError, match=f"nonce 0 of {PAYER.address} is used") as caught:
+        node.transfer(PAYER, PAYEE, 7)
+    assert "the node is behind" in caught.value.hint
+    assert len(pool.taken) == 1
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+    assert 60 <= clock.now_s < 36 + 60 + 24
 
 
 def test_what_waits_for_a_transaction_that_is_gone_is_told_soon(pool: Mempool) -> None:
@@ -312,6 +365,84 @@ def test_what_was_mined_although_it_was_not_wanted_any_more_is_told(pool: Mempoo
     sent = node.send_data(PAYER, PAYEE, b"\x01", "say something", is_wanted=is_wanted)
     assert sent.hash == pool.taken[0]["hash"]
     assert len(pool.taken) == 2
+
+
+# Refusals and failures
+
+
+def test_who_cannot_pay_is_told_whom_to_send_ether(pool: Mempool) -> None:
+    poor: LocalAccount = Account.from_key(b"\x77" * 32)
+    with pytest.raises(NodeAnswerError, match="insufficient funds") as caught:
+        node_of(pool).transfer(poor, PAYEE, 7)
+    assert poor.address in caught.value.hint
+
+
+REVERTS = bytes.fromhex("60006000fd")
+BURNS_ALL = bytes.fromhex("fe")
+
+
+def create(code: bytes, node: Node) -> str:
+    """Create a contract with this code."""
+    init = bytes.fromhex(f"60{len(code):02x}80600b6000396000f3") + code
+    return Sender(node, PAYER).create(init)[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (REVERTS, "was refused by the contract: it gave no reason"),
+        (BURNS_ALL, "it used up all of its 100000 gas"),
+    ],
+)
+def test_what_fails_when_it_is_mined_is_told_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, code: bytes, said: str
+) -> None:
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        node = Node(EmbeddedProvider(RpcDispatcher(chain)))
+        contract = create(code, node)
+        monkeypatch.setattr(Sender, "_prepared", unchecked)
+        with pytest.raises(RevertedError, match=said) as caught:
+            node.send_data(PAYER, contract, b"", "poke")
+        assert caught.value.name == ""
+
+
+def unchecked(sender: Sender, fields: dict[str, Any], _action: str, _gas: int | None) -> dict[str, Any]:
+    """Prepare a transaction without a call that tries it."""
+    fee = {"maxFeePerGas": 3 * GWEI, "maxPriorityFeePerGas": GWEI}
+    return {**fields, **fee, "from": sender.account.address, "chainId": sender.node.chain_id, "gas": 100_000}
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_what_would_not_have_failed_one_block_earlier_says_so(
+    monkeypatch: pytest.MonkeyPatch, *, is_pruned: bool
+) -> None:
+    # It reverts in the block in which it is mined and in no other, as if something in there had been quicker.
+    block = 2
+    code = bytes.fromhex(f"4360{block:02x}14600857005b60006000fd")
+    with EmbeddedChain.open(None, clock=LogicalClock()) as chain:
+        provider = EmbeddedProvider(RpcDispatcher(chain))
+        make_request = provider.make_request
+
+        def pruned(method: Any, params: Any) -> Any:
+            if is_pruned and method == "eth_call":
+                return {"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "missing trie node"}}
+            return make_request(method, params)
+
+        monkeypatch.setattr(provider, "make_request", pruned)
+        node = Node(provider)
+        monkeypatch.setattr(Sender, "_prepared", unchecked)
+        contract = create(code, node)
+        assert node.block_number() == block - 1
+        said = (
+            "asked why, the node said: missing trie node"
+            if is_pruned
+            else "one block earlier it would not have"
+        )
+        with pytest.raises(
+            RevertedError, match=f"poke was mined in block {block}, and failed; {said}"
+        ) as caught:
+            node.send_data(PAYER, contract, b"", "poke")
+        assert "again" in caught.value.hint
 
 
 # Confirmations

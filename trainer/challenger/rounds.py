@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from guard.gate import GateParameters
-from guard.settlement import Settlement, decode_settlement
+from guard.settlement import Settlement
 from guard.state import GateState
 from ledger import digests
 from ledger.challenges import ChallengeFacts, CommitmentOpening, Target, open_settlement
 from ledger.client import LedgerClient, LedgerFacts
 from ledger.history import HistoryError, RoundHistory, RoundStream, Verdicts, read_rounds
 from trainer.challenger.errors import ChallengerError
+from trainer.judged import JudgedRound, judge_rounds
 from trainer.settled import settled_facts
 
 
@@ -72,21 +72,6 @@ class Position:
     gate: GateState
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedRound:
-    """A round as a challenger reads it.
-
-    Attributes:
-        history: What the chain says about it.
-        settled: What there is to challenge; None for one that is void or not settled.
-        gate: The gate's state after it.
-    """
-
-    history: RoundHistory
-    settled: SettledRound | None
-    gate: GateState
-
-
 def open_commitment(client: LedgerClient, history: RoundHistory, index: int) -> CommitmentOpening:
     """Open a sealed round's accumulator to one commitment.
 
@@ -128,7 +113,7 @@ def settled_rounds(client: LedgerClient) -> Iterator[tuple[RoundHistory, Settled
         EnvironmentFault: The node failed.
     """
     for judged in judged_rounds(client):
-        yield judged.history, judged.settled
+        yield judged.history, settled_round(judged)
 
 
 def judged_rounds(client: LedgerClient, after: Position | None = None) -> Iterator[JudgedRound]:
@@ -143,19 +128,20 @@ def judged_rounds(client: LedgerClient, after: Position | None = None) -> Iterat
             position has come.
         EnvironmentFault: The node failed.
     """
-    parameters = GateParameters(*client.facts.parameters)
-    workers, guards = client.facts.workers, client.facts.guards
-    state = GateState.start(workers, guards) if after is None else after.gate
-    for history in _rounds_after(client, after):
-        if history.seal is None or history.verdicts is None or history.voided is not None:
-            yield JudgedRound(history, None, state)
-            continue
-        verdicts = history.verdicts
-        posted = decode_settlement(verdicts.payload, history.seal.presence, workers, guards)
-        decision = state.decide(parameters, history.round, posted)
-        state = decision.without(parameters, history.overturned_in_time).after
-        covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
-        yield JudgedRound(history, SettledRound(history, verdicts, posted, covered), state)
+    gate = None if after is None else after.gate
+    return judge_rounds(_rounds_after(client, after), client.facts, gate)
+
+
+def settled_round(judged: JudgedRound) -> SettledRound | None:
+    """Give what there is to challenge of a round; None for one that is void or not settled."""
+    history, posted, decision = judged.history, judged.posted, judged.decision
+    if history.seal is None or history.verdicts is None or posted is None or decision is None:
+        return None
+    if history.voided is not None:
+        return None
+    verdicts = history.verdicts
+    covered = settled_facts(history.seal.presence, verdicts.seed, verdicts.payload, decision)
+    return SettledRound(history, verdicts, posted, covered)
 
 
 def _rounds_after(client: LedgerClient, after: Position | None) -> Iterable[RoundHistory]:

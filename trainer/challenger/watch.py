@@ -28,8 +28,15 @@ from ledger.stakes import VaultClient
 from trainer.challenger.errors import NoChallengesError
 from trainer.challenger.examine import Claim, Examiner, Falsehood, Field
 from trainer.challenger.journal import ChallengeJournal, record_of
-from trainer.challenger.rounds import JudgedRound, Position, SettledRound, judged_rounds, settled_rounds
+from trainer.challenger.rounds import (
+    Position,
+    SettledRound,
+    judged_rounds,
+    settled_round,
+    settled_rounds,
+)
 from trainer.challenger.signatures import seen_in_block, seen_in_round
+from trainer.judged import JudgedRound
 
 MAX_ATTEMPTS = 5
 """Passes after which a round whose bytes do not come, or whose claims are refused, is left."""
@@ -320,7 +327,7 @@ class Challenger:
             self._journal.forget_positions()
             after = None
             self._judged = list(judged_rounds(self._client))
-        pairs = [(judged.history, judged.settled) for judged in self._judged]
+        pairs = [(judged.history, settled_round(judged)) for judged in self._judged]
         self._journal.follow({history.round: history for history, _ in pairs}, after)
         for history, _ in pairs:
             if history.voided is not None and not self._journal.is_done(history.round):

@@ -150,6 +150,34 @@ def test_other_format_version_is_refused(tmp_path: Path) -> None:
     assert (caught.value.field, caught.value.found, caught.value.expected) == ("format_version", "2", "1")
 
 
+@pytest.mark.parametrize(
+    "travel",
+    [
+        "",
+        "7",
+        "[]",
+        '{"skipped_s": -1, "exact_s": null}',
+        '{"skipped_s": 1.5, "exact_s": null}',
+        '{"skipped_s": 0, "exact_s": 1e300}',
+        '{"skipped_s": 0, "exact_s": 9223372036854775808}',
+        '{"other": 0}',
+        pytest.param("[" * 200_000, id="nested"),
+        pytest.param(b"\xff", id="no text"),
+    ],
+)
+def test_a_clock_that_cannot_be_is_refused(tmp_path: Path, travel: str | bytes) -> None:
+    with EmbeddedChain.open(tmp_path, genesis=SMALL) as chain:
+        chain.skip_time(7)
+    connection = sqlite3.connect(tmp_path / DATABASE_NAME)
+    changed = connection.execute("UPDATE meta SET value = ? WHERE name = 'travel'", (travel,)).rowcount
+    connection.commit()
+    connection.close()
+    assert changed == 1
+    with pytest.raises(ChainFormatError) as caught:
+        EmbeddedChain.open(tmp_path, genesis=SMALL)
+    assert caught.value.field == "travel"
+
+
 def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).write_bytes(b"certainly no database" * 100)
     with pytest.raises(StorageError):
