@@ -7,7 +7,7 @@ import click
 
 from cli.errors import ExitCode
 from cli.options import from_block_option, json_option, make_target, place_options
-from cli.output import columns, notices, results, write_json
+from cli.output import as_argument, columns, notices, results, write_json
 
 
 @click.command()
@@ -85,5 +85,8 @@ def bundle(
         ("verdict", summary.report.verdict),
         ("head", f"{manifest.head_block}, 0x{manifest.head_hash.hex()}"),
     )
-    results.print(f"Check it anywhere:  hallmark audit --bundle {target} --head 0x{manifest.head_hash.hex()}")
+    results.print(
+        f"Check it anywhere:  hallmark audit --bundle {as_argument(target)} "
+        f"--head 0x{manifest.head_hash.hex()}"
+    )
     return ExitCode.OK

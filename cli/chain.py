@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from cli.options import json_option
 from cli.output import columns, notices, results, write_json
@@ -42,7 +43,9 @@ def start(data: Path, host: str, port: int, public: bool, as_json: bool) -> None
             write_json({"http": address.http_url, "websocket": address.websocket_url, "data": str(data)})
             sys.stdout.flush()
             return
-        results.print(f"chain 31337 at {address.http_url} and {address.websocket_url}, data in {data}")
+        results.print(
+            f"chain 31337 at {address.http_url} and {address.websocket_url}, data in {escape(str(data))}"
+        )
         results.print(f"  export ETH_RPC_URL={address.http_url}")
         notices.print("[dim]local chain: everybody knows its keys. Ctrl-C stops it; nothing is lost.[/]")
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from cli.options import json_option
-from cli.output import notices, results, write_json
+from cli.output import as_argument, notices, results, write_json
 
 if TYPE_CHECKING:
     from trainer.config import RunConfig
@@ -87,12 +88,14 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
         write_json({"out": config.out, "rounds": [report.as_json() for report in reports]})
         return
     if not reports:
-        results.print(f"All {config.rounds} rounds in {config.out} were done already; --rounds adds more.")
+        results.print(
+            f"All {config.rounds} rounds in {escape(config.out)} were done already; --rounds adds more."
+        )
         return
     metric = reports[-1].metric
     outcome = "" if metric is None else f", {metric.name} {metric.value:.4f}"
-    results.print(f"{len(reports)} rounds done in {config.out}{outcome}")
-    results.print(f"Check it, trusting nobody:  hallmark audit {config.out}")
+    results.print(f"{len(reports)} rounds done in {escape(config.out)}{outcome}")
+    results.print(f"Check it, trusting nobody:  hallmark audit {as_argument(config.out)}")
 
 
 @click.command()
@@ -210,9 +213,11 @@ def _print_demo(config: "RunConfig", result: "DemoResult") -> None:
     )
     verdict = "[green]OK: everything re-derived, nothing differs[/]" if result.audit.ok else "[red]NOT OK[/]"
     results.print(f"Audit of the run from chain and update files alone: {verdict}")
-    results.print(f"Pictures: {', '.join(map(str, result.pictures))}")
-    results.print(f"Numbers:  {result.summary}")
+    results.print(f"Pictures: {escape(', '.join(map(str, result.pictures)))}")
+    results.print(f"Numbers:  {escape(str(result.summary))}")
+    # Without --run these commands take the latest run in runs/.
+    which = "" if Path(config.out).parent == Path("runs") else f" --run {as_argument(config.out)}"
     results.print(
-        "Next:     hallmark explain 3:7   hallmark history 7   hallmark reputation   "
-        f"hallmark audit {config.out}"
+        f"Next:     hallmark explain 3:7{which}   hallmark history 7{which}   hallmark reputation{which}   "
+        f"hallmark audit {as_argument(config.out)}"
     )
