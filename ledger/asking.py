@@ -59,7 +59,7 @@ def ask(question: Callable[[], _T], action: str) -> _T:
             time.sleep(delay_s)
             delay_s *= 3
         except Web3RPCError as error:
-            raise NodeAnswerError(f"{action}: {error.message or error}") from error
+            raise NodeAnswerError(f"{action}: {_refusal(error)}") from error
         except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise NodeAnswerError(f"{action}: the node's answer makes no sense: {error}") from error
     raise NodeUnavailableError(f"{action}: the node does not answer")
@@ -70,6 +70,14 @@ def with_fields(answer: _T, *names: str) -> _T:
     for name in names:
         cast(Any, answer)[name]
     return answer
+
+
+def _refusal(error: Web3RPCError) -> object:
+    """Give what the node said, without the rest of its answer where it is one."""
+    answer: object = error.rpc_response
+    said = answer.get("error") if isinstance(answer, dict) else None
+    message = said.get("message") if isinstance(said, dict) else None
+    return message if isinstance(message, str) else error.message or error
 
 
 def _revert_data(error: ContractLogicError) -> bytes:

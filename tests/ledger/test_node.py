@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import requests
+from eth_utils import to_checksum_address
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from ledger.asking import NodeAnswerError, NodeUnavailableError
+from ledger.asking import NodeAnswerError, NodeUnavailableError, ask
 from ledger.chain import EmbeddedChain, EmbeddedProvider, LogicalClock, RpcDispatcher
 from ledger.errors import EnvironmentFault, InputError
 from ledger.node import Node, WrongChainError
@@ -170,6 +171,14 @@ def test_an_answer_that_is_no_json_or_nested_without_end_is_the_environments_fau
 def test_logs_that_are_none_are_the_environments_fault(logs: Any) -> None:
     with pytest.raises(NodeAnswerError):
         Node(Canned(lambda *_: logs)).logs("0x" + "12" * 20)
+
+
+def test_what_a_node_refuses_is_told_in_its_words() -> None:
+    node = Node(Canned(lambda *_: {"error": {"code": -32603, "message": "the disk is full"}}))
+    address = to_checksum_address("0x" + "11" * 20)
+    with pytest.raises(NodeAnswerError) as caught:
+        ask(lambda: node.web3.eth.get_balance(address), "balance")
+    assert str(caught.value) == "balance: the disk is full"
 
 
 def test_another_chain_is_refused(node: Node) -> None:
