@@ -99,6 +99,51 @@ def test_what_to_call_next_can_be_pasted(call: Call, run_folder: Path, tmp_path:
     assert shlex.split(called.out.splitlines()[-1])[-3:] == ["hallmark", "audit", out]
 
 
+def documented(row: str) -> list[str]:
+    """Give the fields that docs/json.md names for a command."""
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    cells = re.search(rf"^\| {re.escape(row)} \|(.*)$", text, re.MULTILINE)
+    assert cells, row
+    return re.findall(r"`(\w+)`", cells[1])
+
+
+@pytest.mark.parametrize(
+    ("row", "arguments"),
+    [
+        ("`explain`, and each round of `history`", ("explain", "1:3", "--run")),
+        ("`explain`, and each round of `history`", ("history", "3", "--run")),
+        ("each member of `reputation`", ("reputation", "--run")),
+        ("`audit`", ("audit",)),
+        ("`bundle`", ("bundle", "-o", "a.bundle")),
+        ("`challenge`", ("challenge", "1:3", "--dry-run", "--run")),
+        ("`challenger`", ("challenger", "--once", "--dry-run")),
+    ],
+)
+def test_json_has_the_documented_fields(
+    call: Call,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    row: str,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = call(*arguments, str(run_folder), "--json").json
+    for item in content if isinstance(content, list) else [content]:
+        assert isinstance(item, dict)
+        assert list(item) == documented(row)
+
+
+def test_metrics_and_json_of_a_run_have_the_documented_fields(call: Call, run_folder: Path) -> None:
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    assert all([*json.loads(line), "guards"] == documented("a line of `metrics.jsonl`") for line in lines)
+    content = call(
+        "run", *TINY, "--attack", "malformed", "--rounds", "2", "--out", str(run_folder), "--json"
+    ).json
+    assert isinstance(content, dict)
+    assert list(content) == documented("`run`")[:2]
+
+
 def test_run_again_finds_everything_done(call: Call, run_folder: Path) -> None:
     called = call("run", "--config", str(run_folder / "run.toml"), "--out", str(run_folder))
     assert called.code == ExitCode.OK
