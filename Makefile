@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-kill test-slow test-node test-assurance lint format vectors artifacts clean
+.PHONY: demo test test-kill test-slow test-node test-assurance test-oracle lint format vectors artifacts clean
 
 demo: $(VENV)/.ready
 	$(BIN)/hallmark demo
@@ -22,6 +22,11 @@ test-node: $(VENV)/.ready contracts/node_modules/.package-lock.json
 
 test-assurance: .venv-assurance/.ready contracts/node_modules/.package-lock.json
 	contracts/assurance/run .venv-assurance/bin
+
+# Without what byzfl asks for (torchvision, pandas, seaborn): the rules that are compared need none of it.
+test-oracle: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --no-deps byzfl==0.0.11
+	$(BIN)/pytest tests/trainer/test_defences.py -k byzfl
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -77,7 +77,7 @@ def bench_challenges(
         For each size, gas of whole transactions by name.
 
     Raises:
-        InputError: The contracts of the tests are not there; they are in the repository, not in the package.
+        InputError: The contracts of the tests are not there.
     """
     measured = {}
     for size in sizes:

@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from cli.errors import ExitCode
 from cli.options import from_block_option, json_option, make_target, place_options
-from cli.output import columns, notices, results, write_json
+from cli.output import as_argument, columns, notices, results, write_json
 
 
 @click.command()
@@ -86,6 +85,8 @@ def bundle(
         ("verdict", summary.report.verdict),
         ("head", f"{manifest.head_block}, 0x{manifest.head_hash.hex()}"),
     )
-    file, head = escape(str(target)), "0x" + manifest.head_hash.hex()
-    results.print(f"Check it anywhere:  hallmark audit --bundle {file} --head {head}")
+    results.print(
+        f"Check it anywhere:  hallmark audit --bundle {as_argument(target)} "
+        f"--head 0x{manifest.head_hash.hex()}"
+    )
     return ExitCode.OK

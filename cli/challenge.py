@@ -72,7 +72,7 @@ def challenge(
 
     \b
     hallmark challenge 3:7 --dry-run
-    hallmark challenge 3:0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 --run runs/demo --json
+    hallmark challenge 3:0xa0Ee7A142d267C1f36714E4a8F75612F20a79720 --run runs/demo --json
     hallmark challenge 3:7 --rpc-url URL --ledger 0x… --blobs s3://bucket/run --keystore KEY.json
     """
     from trainer.chain_session import open_recorded_run

@@ -27,7 +27,7 @@ def exit_code_of(error: Exception) -> ExitCode:
     # Imported here: `hallmark --help` must not load the chain and torch.
     from guard.errors import GuardError
     from ledger.errors import ContractError, EnvironmentFault, InputError, LedgerError, ProofError
-    from trainer.errors import TrainerError
+    from trainer.errors import CheckpointDiskError, TrainerError
 
     by_kind: list[tuple[type[Exception], ExitCode]] = [
         (ContractError, ExitCode.REVERTED),
@@ -35,6 +35,7 @@ def exit_code_of(error: Exception) -> ExitCode:
         (ProofError, ExitCode.VERIFICATION_FAILED),
         (InputError, ExitCode.KEY_OR_CONFIG),
         (LedgerError, ExitCode.UNEXPECTED),
+        (CheckpointDiskError, ExitCode.ENVIRONMENT),
         (TrainerError, ExitCode.KEY_OR_CONFIG),
         (GuardError, ExitCode.KEY_OR_CONFIG),
         (OSError, ExitCode.ENVIRONMENT),  # a full disk, a folder without permission

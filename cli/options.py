@@ -164,12 +164,15 @@ def make_target(
 
 
 def latest_run(runs: Path) -> Path:
-    """Give the run that was started or continued last.
+    """Give the run that was started or continued last, and came as far as a deployment.
 
     Raises:
         click.UsageError: There is none.
     """
-    configs = sorted(runs.glob("*/run.toml"), key=lambda path: path.stat().st_mtime)
+    configs = sorted(
+        (path for path in runs.glob("*/run.toml") if path.with_name("deployment.json").exists()),
+        key=lambda path: path.stat().st_mtime,
+    )
     if not configs:
         raise click.UsageError(f"no run in {runs}/: give a run's folder, or make one with `hallmark run`")
     return configs[-1].parent

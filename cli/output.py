@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 from enum import Enum
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -41,6 +43,11 @@ def columns(*rows: tuple[str, str]) -> None:
     """Write pairs of a name and a value, one to a line; long values are not broken."""
     for name, value in rows:
         results.print(f"  {name:<12} {escape(value)}")
+
+
+def as_argument(path: str | Path) -> str:
+    """Give a file's name as a shell takes it, for a console that takes markup."""
+    return escape(shlex.quote(str(path)))
 
 
 def short(text: str, keep: int = 8) -> str:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.options import json_option
-from cli.output import notices, results, write_json
+from cli.output import as_argument, notices, results, write_json
 
 if TYPE_CHECKING:
     from trainer.config import RunConfig
@@ -94,7 +94,7 @@ def run(config_file: Path | None, as_json: bool, **options: Any) -> None:
     metric = reports[-1].metric
     outcome = "" if metric is None else f", {escape(metric.name)} {metric.value:.4f}"
     results.print(f"{len(reports)} rounds done in {out}{outcome}")
-    results.print(f"Check it, trusting nobody:  hallmark audit {out}")
+    results.print(f"Check it, trusting nobody:  hallmark audit {as_argument(config.out)}")
 
 
 @click.command()
@@ -214,7 +214,9 @@ def _print_demo(config: "RunConfig", result: "DemoResult") -> None:
     results.print(f"Audit of the run from chain and update files alone: {verdict}")
     results.print(f"Pictures: {escape(', '.join(map(str, result.pictures)))}")
     results.print(f"Numbers:  {escape(str(result.summary))}")
+    # Without --run these commands take the latest run in runs/.
+    which = "" if Path(config.out).parent == Path("runs") else f" --run {as_argument(config.out)}"
     results.print(
-        "Next:     hallmark explain 3:7   hallmark history 7   hallmark reputation   "
-        f"hallmark audit {escape(config.out)}"
+        f"Next:     hallmark explain 3:7{which}   hallmark history 7{which}   hallmark reputation{which}   "
+        f"hallmark audit {as_argument(config.out)}"
     )

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from trainer.errors import CheckpointError, InputError
+from trainer.errors import CheckpointDiskError, CheckpointError, InputError
 from trainer.worker import FloatArray
 
 FORMAT = "hallmark.checkpoint.v1"
@@ -84,7 +84,7 @@ def save_checkpoint(
         Path of the file.
 
     Raises:
-        CheckpointError: The disk did not do its part.
+        CheckpointDiskError: The disk did not do its part.
     """
     tensors = {
         "theta": torch.from_numpy(checkpoint.theta),
@@ -111,7 +111,9 @@ def save_checkpoint(
         for old in _superfluous(_newest_first(folder), for_rollback):
             old.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write {target}: {error}", hint="is the disk full?") from error
+        raise CheckpointDiskError(
+            f"cannot write {target}: {error}", hint="is the disk full? make room and run again"
+        ) from error
     return target
 
 

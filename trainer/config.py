@@ -136,14 +136,14 @@ class RunConfig:
             "guards",
             f"and workers together must be at most {MAX_MEMBERS}: {self.workers} + {self.guards}",
         )
-        _require(1 <= self.rounds < 1 << 31, "rounds", "must be at least 1")
+        _require(1 <= self.rounds < 1 << 31, "rounds", "must be in [1, 2**31)")
         _require(0 <= self.seed < 1 << 63, "seed", "must be in [0, 2**63)")
         _require(self.root_samples >= 1, "root_samples", "must be at least 1")
         _require(bool(self.out), "out", "must name a folder")
         _require(0 <= self.attack.share < 1, "attack.share", "must be in [0, 1)")
         _require(0 <= self.attack.guards <= self.guards, "attack.guards", f"must be in [0, {self.guards}]")
-        _require(self.inner.steps >= 1, "inner.steps", "must be at least 1")
-        _require(self.inner.batch_size >= 1, "inner.batch_size", "must be at least 1")
+        _require(1 <= self.inner.steps < 1 << 31, "inner.steps", "must be in [1, 2**31)")
+        _require(1 <= self.inner.batch_size < 1 << 31, "inner.batch_size", "must be in [1, 2**31)")
         _require(self.inner.lr > 0, "inner.lr", "must be above 0")
         _require(self.inner.warmup_steps >= 0, "inner.warmup_steps", "must be at least 0")
         _require(0 <= self.inner.beta1 < 1, "inner.beta1", "must be in [0, 1)")
@@ -245,11 +245,13 @@ def read_table(path: Path) -> dict[str, object]:
         ConfigError: The file cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a plain ValueError: an integer of thousands of digits
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
 def table_of(text: str) -> dict[str, object]:
@@ -260,7 +262,7 @@ def table_of(text: str) -> dict[str, object]:
     """
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"not valid TOML: {error}") from error
 
 
@@ -302,10 +304,9 @@ def _decode(kind: type[T], table: Mapping[str, object], where: str) -> T:
     for key, value in table.items():
         name = where + key
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=3, cutoff=0.5) or sorted(hints)
-            raise ConfigError(
-                f"unknown key {name!r}", key=name, hint="known: " + ", ".join(where + k for k in near)
-            )
+            near = difflib.get_close_matches(key, hints, n=3, cutoff=0.5)
+            names = ("near: " if near else "known: ") + ", ".join(where + k for k in near or sorted(hints))
+            raise ConfigError(f"unknown key {name!r}", key=name, hint=names)
         hint = hints[key]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
@@ -352,7 +353,12 @@ def _typed(value: object, hint: object, name: str) -> object:
     kinds = [kind for kind in get_args(hint) if kind is not NoneType] if get_origin(hint) is Union else [hint]
     kind = kinds[0]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{name} must be a finite number, got a larger one", key=name) from error
+    if isinstance(value, str) and ("\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)):
+        raise ConfigError(f"{name} must be text in UTF-8 without a zero byte, got {value!r}", key=name)
     if type(value) is not kind:
         raise ConfigError(f"{name} must be {getattr(kind, '__name__', kind)}, got {value!r}", key=name)
     if isinstance(value, float) and not math.isfinite(value):
@@ -377,4 +383,5 @@ def _table(name: str, value: object) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)  # a TOML basic string, integer or float is spelt like JSON's
+    # A TOML basic string, integer or float is spelt like JSON's, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -59,6 +59,12 @@ class CheckpointError(TrainerError):
     code: ClassVar[str] = "checkpoint"
 
 
+class CheckpointDiskError(CheckpointError):
+    """The disk did not take a checkpoint; may be retried."""
+
+    code: ClassVar[str] = "checkpoint_disk"
+
+
 class TaintedError(TrainerError):
     """The model rests on a round that was overturned after it was final."""
 

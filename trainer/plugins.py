@@ -54,8 +54,8 @@ def find(kind: str, name: str, built_in: Mapping[str, object]) -> object:
         module_name, colon, attribute = name.partition(":")
         if not colon or not module_name or not attribute:
             known = sorted({*built_in, *installed})
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-            hint = "known: " + ", ".join(near) + ', or "module:attribute"'
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            hint = ("near: " if near else "known: ") + ", ".join(near or known) + ', or "module:attribute"'
             raise PluginError(f"unknown {kind} {name!r}", hint=hint)
     return _imported(kind, name, module_name, attribute)
 

@@ -33,7 +33,8 @@ def draw_heat(
         title: What the numbers are.
     """
     values = np.array([[np.nan if v is None else v for v in row] for row in rows.values()])
-    size = (2.6 + 0.42 * len(columns), 1.8 + 0.28 * len(rows))
+    # Never narrower than the title.
+    size = (max(2.6 + 0.42 * len(columns), 0.3 + 0.085 * len(title)), 1.8 + 0.28 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes: Axes = figure.subplots()
     axes.set_facecolor(GREY)
@@ -43,7 +44,7 @@ def draw_heat(
     for (y, x), value in np.ndenumerate(values):
         if not np.isnan(value):
             axes.text(x, y, f"{value:+.0f}", ha="center", va="center", fontsize=6)
-    axes.set_title(title, loc="left", fontsize=10)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.6)
     _save(figure, path)
 

@@ -189,14 +189,20 @@ def _draw(name: str, settings: dict[Setting, Cells], folder: Path) -> list[Path]
         stem += f"-root{setting.root_samples}" if setting.root_samples else ""
         pictures += [folder / f"{stem}-rounds.png", folder / f"{stem}-roles.png"]
         draw_accuracy(pictures[-2], _curves(cells), str(setting))
-        draw_roles(pictures[-1], _roles(cells), str(setting))
+        draw_roles(pictures[-1], _roles(cells), f"{setting}: {_judged(cells)}")
     return pictures
 
 
+def _judged(cells: Cells) -> str:
+    """Give the defence that the pictures are about: ours, or else the last."""
+    defences, _ = axes_of(cells)
+    return OURS if OURS in defences else defences[-1]
+
+
 def _curves(cells: Cells) -> dict[str, dict[str, list[float]]]:
-    """Give the six attacks that cost ours (or else the first defence) most: defence -> metric by round."""
+    """Give the six attacks that cost ours (or else the last defence) most: defence -> metric by round."""
     defences, attacks = axes_of(cells)
-    judged = OURS if OURS in defences else defences[-1]
+    judged = _judged(cells)
     cost = {a: below_reference(cells, judged, a) for a in attacks}
     hardest = sorted(attacks, key=lambda a: (cost[a] is None, cost[a] or 0.0))[:6]
     curves: dict[str, dict[str, list[float]]] = {}
@@ -212,8 +218,8 @@ def _curves(cells: Cells) -> dict[str, dict[str, list[float]]]:
 
 def _roles(cells: Cells) -> dict[str, tuple[float, float]]:
     """Give, per attack under ours, the shares of honest and of malicious contributions accepted."""
-    defences, attacks = axes_of(cells)
-    judged = OURS if OURS in defences else defences[-1]
+    _, attacks = axes_of(cells)
+    judged = _judged(cells)
     roles = {}
     for attack in attacks:
         rows = cells.get((judged, attack), [])

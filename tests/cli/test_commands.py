@@ -1,6 +1,8 @@
 """Every command as a person or a script calls it: output, JSON, exit codes."""
 
 import json
+import re
+import shlex
 import shutil
 import socket
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 
 from cli.errors import ExitCode
 from cli.main import COMMANDS, main
+from ledger.parties import local_parties
 from ledger.reverts import RevertedError
 
 
@@ -82,6 +85,76 @@ def test_help_of_each_command_has_an_example(call: Call, name: str) -> None:
     assert called.code == ExitCode.OK
     assert f"hallmark {name}" in called.out
     assert "--json" in called.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_addresses_in_examples_are_of_a_local_run(call: Call, name: str) -> None:
+    members = {party.identity.address for party in local_parties(10).members}
+    assert set(re.findall(r"0x[0-9a-fA-F]{40}", call(name, "--help").out)) <= members
+
+
+def test_the_latest_run_is_one_that_was_deployed(
+    call: Call, run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "runs" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    # More trusted samples than there are: refused when the run has a folder already.
+    refused = call("run", "--task", "digits_mlp", "--root-samples", "100000", "--out", "runs/refused")
+    assert refused.code == ExitCode.KEY_OR_CONFIG
+    assert (tmp_path / "runs" / "refused" / "run.toml").exists()
+    assert call("reputation").code == ExitCode.OK
+
+
+def test_what_to_call_next_can_be_pasted(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder, tmp_path / "a [b] c")
+    out = str(tmp_path / "a [b] c")
+    called = call("run", *TINY, "--attack", "malformed", "--rounds", "3", "--out", out)
+    assert shlex.split(called.out.splitlines()[-1])[-3:] == ["hallmark", "audit", out]
+
+
+def documented(row: str) -> list[str]:
+    """Give the fields that docs/json.md names for a command."""
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    cells = re.search(rf"^\| {re.escape(row)} \|(.*)$", text, re.MULTILINE)
+    assert cells, row
+    return re.findall(r"`(\w+)`", cells[1])
+
+
+@pytest.mark.parametrize(
+    ("row", "arguments"),
+    [
+        ("`explain`, and each round of `history`", ("explain", "1:3", "--run")),
+        ("`explain`, and each round of `history`", ("history", "3", "--run")),
+        ("each member of `reputation`", ("reputation", "--run")),
+        ("`audit`", ("audit",)),
+        ("`bundle`", ("bundle", "-o", "a.bundle")),
+        ("`challenge`", ("challenge", "1:3", "--dry-run", "--run")),
+        ("`challenger`", ("challenger", "--once", "--dry-run")),
+    ],
+)
+def test_json_has_the_documented_fields(
+    call: Call,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    row: str,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = call(*arguments, str(run_folder), "--json").json
+    for item in content if isinstance(content, list) else [content]:
+        assert isinstance(item, dict)
+        assert list(item) == documented(row)
+
+
+def test_metrics_and_json_of_a_run_have_the_documented_fields(call: Call, run_folder: Path) -> None:
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    assert all([*json.loads(line), "guards"] == documented("a line of `metrics.jsonl`") for line in lines)
+    content = call(
+        "run", *TINY, "--attack", "malformed", "--rounds", "2", "--out", str(run_folder), "--json"
+    ).json
+    assert isinstance(content, dict)
+    assert list(content) == documented("`run`")[:2]
 
 
 def test_run_again_finds_everything_done(call: Call, run_folder: Path) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from cli.errors import ExitCode, exit_code_of
 from trainer.checkpoint import Checkpoint, load_latest, save_checkpoint
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointDiskError, CheckpointError
 
 DIGEST = "ab" * 32
 
@@ -128,8 +129,9 @@ def test_disk_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(CheckpointDiskError, match="No space left") as caught:
         save_checkpoint(tmp_path, checkpoint(2), DIGEST)
+    assert exit_code_of(caught.value) == ExitCode.ENVIRONMENT
     found = load_latest(tmp_path, DIGEST).checkpoint
     assert found is not None
     assert found.round_number == 1

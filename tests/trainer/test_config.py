@@ -40,7 +40,7 @@ def test_to_toml_round_trips_with_everything_changed() -> None:
 @given(
     lr=st.floats(min_value=1e-9, max_value=1e3),
     share=st.floats(min_value=0, max_value=0.999),
-    out=st.text(st.characters(codec="utf-8", exclude_characters="\x7f"), min_size=1, max_size=20),
+    out=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20),
     seed=st.integers(0, 2**63 - 1),
 )
 def test_to_toml_round_trips(lr: float, share: float, out: str, seed: int) -> None:
@@ -81,9 +81,12 @@ def test_unknown_key_is_named_with_the_nearest_known_ones(text: str, key: str, n
         ("guards = 3\n[attack]\nguards = 4", "attack.guards"),
         ("[attack]\nguards = -1", "attack.guards"),
         ("rounds = 0", "rounds"),
+        ("rounds = 2147483648", "rounds"),
         ("seed = -1", "seed"),
         ("root_samples = 0", "root_samples"),
         ("out = ''", "out"),
+        ('out = "a\\u0000b"', "out"),
+        ('[chain]\nblobs = "a\\u0000b"', "chain.blobs"),
         ("task = 3", "task"),
         ("task = 'digits_cn'", "task"),
         ("task = 'no_such_module:factory'", "task"),
@@ -99,7 +102,10 @@ def test_unknown_key_is_named_with_the_nearest_known_ones(text: str, key: str, n
         ("[inner]\nlr = 0", "inner.lr"),
         ("[inner]\nlr = true", "inner.lr"),
         ("[inner]\nlr = '1'", "inner.lr"),
+        (f"[inner]\nlr = 1{'0' * 400}", "inner.lr"),
         ("[inner]\nsteps = 0", "inner.steps"),
+        ("[inner]\nsteps = 2147483648", "inner.steps"),
+        ("[inner]\nbatch_size = 2147483648", "inner.batch_size"),
         ("[inner]\nwarmup_steps = -1", "inner.warmup_steps"),
         ("[inner]\nbeta2 = 1.0", "inner.beta2"),
         ("[inner]\ngrad_clip = 0", "inner.grad_clip"),
@@ -122,6 +128,8 @@ def test_attack_that_does_not_exist_hints_at_the_nearest() -> None:
 def test_direct_construction_is_checked_too() -> None:
     with pytest.raises(ConfigError):
         RunConfig(workers=0)
+    with pytest.raises(ConfigError, match="UTF-8"):
+        RunConfig(out="runs/\udcff")  # as the command line gives a name that is no UTF-8
     with pytest.raises(ConfigError):
         RunConfig(inner=InnerConfig(lr=float("nan")))
 
@@ -179,6 +187,12 @@ def test_load_config_reads_a_file_and_wraps_what_goes_wrong(tmp_path: Path) -> N
         load_config(tmp_path / "none.toml")
     path.write_text("workers = = 3")
     with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(path)
+    path.write_text("seed = " + 5000 * "9")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(path)
+    path.write_bytes(b"out = '\xff'")
+    with pytest.raises(ConfigError, match="cannot read"):
         load_config(path)
 
 

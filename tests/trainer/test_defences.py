@@ -176,10 +176,10 @@ def test_fltrust_anchor_is_a_blend_of_fltrust_and_the_anchor() -> None:
 
 
 def standard_rules() -> types.ModuleType:
-    """Give byzfl.aggregators without the rest of byzfl, which needs torchvision."""
+    """Give byzfl.aggregators without the rest of byzfl, which needs torchvision (docs/dependencies.md)."""
     spec = importlib.util.find_spec("byzfl")
     if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("byzfl is not installed")
+        pytest.skip("byzfl is not installed; `make test-oracle` does it")
     package = types.ModuleType("byzfl")
     package.__path__ = list(spec.submodule_search_locations)
     with pytest.MonkeyPatch.context() as patch:
