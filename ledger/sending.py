@@ -167,7 +167,7 @@ class Sender:
                 raise WithdrawnError(f"{action}: something else was mined in its place, and it is not wanted")
             since = max(0, self.node.block_number() - _LAG_BLOCKS)
             transaction = self._prepared(fields, action, local_gas)
-            versions = [self._sign_and_broadcast(transaction, action)]
+            versions = [self._sign_and_broadcast(transaction, since, action)]
             receipt = self._mined(transaction, versions, since, action, is_wanted)
             if receipt is None:
                 continue  # another sender of this key has used the nonce: none of ours can be mined any more
@@ -202,12 +202,12 @@ class Sender:
             raise self._refused(error) from error
         return transaction
 
-    def _sign_and_broadcast(self, transaction: dict[str, Any], action: str) -> bytes:
+    def _sign_and_broadcast(self, transaction: dict[str, Any], since: int, action: str) -> bytes:
         """Send with the account's next nonce, and with the one after it if another sender was quicker.
 
-        A node that refuses a nonce has not taken the transaction, so signing it again sends it once. Where
-        the same nonce is refused to the end, something hangs there that the node does not count: it gets
-        replaced.
+        A node that refuses a nonce may have mined this very transaction with it, if its first answer was
+        lost; only where a block shows another is it signed again. Where the same nonce is refused to the end,
+        something hangs there that the node does not count: it gets replaced.
         """
         attempt, nonces = 0, set()
         while True:
@@ -218,6 +218,9 @@ class Sender:
             try:
                 ask(partial(_broadcast, self.node.web3, signed.raw_transaction, signed.hash), action)
             except NodeAnswerError as error:
+                version, nonce = bytes(signed.hash), int(transaction["nonce"])
+                if _is_used(error) and self._late_receipt([version], nonce, since, action) is not None:
+                    return version
                 is_overtaken, is_underpriced = _is_overtaken(error), _is_underpriced(error)
                 if is_underpriced and ((len(nonces) == 1 and attempt >= 2) or not is_overtaken):
                     if attempt > self.node.policy.replacements or not self._raise_fee(transaction):
@@ -590,8 +593,12 @@ def _is_known(web3: Web3, transaction_hash: bytes) -> bool:
 
 def _is_overtaken(error: NodeAnswerError) -> bool:
     """Tell whether a node refused a nonce because another transaction has it; nodes share the words only."""
-    text = str(error).lower()
-    return any(sign in text for sign in ("nonce too low", "replacement transaction underpriced"))
+    return _is_used(error) or "replacement transaction underpriced" in str(error).lower()
+
+
+def _is_used(error: NodeAnswerError) -> bool:
+    """Tell whether a node refused a nonce because something that is mined has it."""
+    return "nonce too low" in str(error).lower()
 
 
 def _is_underpriced(error: NodeAnswerError) -> bool:

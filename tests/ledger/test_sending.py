@@ -228,6 +228,33 @@ def test_what_is_mined_and_never_shown_is_an_error_and_not_sent_again(
     assert 60 <= clock.now_s < 36 + 60 + 24
 
 
+def test_a_sending_whose_answer_is_lost_is_not_sent_again(
+    pool: Mempool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is mined, the node that is asked next does not know it, and says that its nonce is too low."""
+    monkeypatch.setattr("ledger.asking.time.sleep", lambda _: None)
+    answer = pool.make_request
+    lost: list[bytes] = []
+
+    def lose_once(method: Any, params: Any) -> Any:
+        response = answer(method, params)
+        if method == "eth_sendRawTransaction" and not lost:
+            lost.append(pool.taken[-1]["hash"])
+            pool.mine()
+            raise ConnectionError
+        is_hidden = method == "eth_getTransactionByHash" and len(lost) < 3
+        if is_hidden:
+            lost.append(b"")
+            return {**response, "result": None}
+        return response
+
+    pool.make_request = lose_once  # type: ignore[method-assign]
+    node = node_of(pool)
+    sent = node.transfer(PAYER, PAYEE, 7)
+    assert sent.hash == lost[0]
+    assert (node.balance_wei(PAYEE), node.nonce(PAYER.address)) == (7, 1)
+
+
 def test_what_waits_for_a_transaction_that_is_gone_is_told_soon(pool: Mempool) -> None:
     def lose() -> None:
         # A reorganisation takes the one before it away, and the node forgets it.
