@@ -1,6 +1,7 @@
 """The blob store: files of updates, models and traces under their roots, at any URL that fsspec knows."""
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable
@@ -20,23 +21,27 @@ _PART = ".part"
 
 T = TypeVar("T")
 
-# A store that is no local folder has so long for an answer, and for each byte as long as over a slow line.
+_USER_OF_URL = re.compile(r"://[^/\s]*@")
+
+# A store that is no local folder has so long for an answer, and for each byte as long as over a slow line
+# that several share.
 _TIMEOUT_S = 60.0
-_SLOWEST_BYTES_PER_S = 1 << 20
+_SLOWEST_BYTES_PER_S = 1 << 16
 
 
 class BlobError(LedgerError):
     """Base of every error of the blob store.
 
     Attributes:
-        location: URL or path of the blob or store.
+        location: URL or path of the blob or store, without a user's name and password.
     """
 
     code: ClassVar[str] = "blob"
 
     def __init__(self, message: str, *, location: str, hint: str = "") -> None:
-        super().__init__(f"{location}: {message}", hint=hint)
-        self.location = location
+        # The driver's own words may have the URL in them, too.
+        super().__init__(_USER_OF_URL.sub("://", f"{location}: {message}"), hint=hint)
+        self.location = _USER_OF_URL.sub("://", location)
 
 
 class BlobNameError(BlobError, InputError):
@@ -103,8 +108,8 @@ class BlobStore:
     and checked against the root; nothing is ever unpickled. In a local folder a blob appears whole or not at
     all, and is on the disk when :meth:`put` returns. Elsewhere it is as durable as the service says.
 
-    A store elsewhere has a minute for an answer, and a second more for each MiB that is read or written: one
-    that sends a byte now and then holds nobody for ever.
+    A store elsewhere has a minute for an answer, and 16 seconds more for each MiB that is read or written:
+    one that sends a byte now and then holds nobody for ever.
 
     Attributes:
         url: Where the store is.

@@ -263,3 +263,12 @@ def test_driver_that_hangs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     finally:
         Stuck.is_over.set()
     assert isinstance(caught.value, EnvironmentFault)
+
+
+def test_password_of_a_store_is_not_told() -> None:
+    with server(plain(503)) as served:
+        store = BlobStore(f"http://somebody:hunter2@127.0.0.1:{served.port}/blobs")
+        with pytest.raises(BlobStoreFault) as caught:
+            store.get(ROOT, max_bytes=10, root_of=root_of)
+    assert "hunter2" not in f"{caught.value} {caught.value.location} {caught.value.hint}"
+    assert f"127.0.0.1:{served.port}" in str(caught.value)
