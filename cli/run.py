@@ -44,7 +44,11 @@ LOCAL_CHAIN_NOTE = (
 @click.option(
     "--malicious-guards", type=int, help="Guards that cheat, the last ones: each negates its anchor."
 )
-@click.option("--rpc-url", envvar="ETH_RPC_URL", help="Record on this node instead of the embedded chain.")
+@click.option(
+    "--rpc-url",
+    envvar="ETH_RPC_URL",
+    help="Record on this node instead of the embedded chain.  [embedded: unset ETH_RPC_URL]",
+)
 @click.option("--blobs", help="Where update files go: a folder or an fsspec URL.  [default: OUT/blobs]")
 @click.option("--deployment", help="Use registry and rules that `hallmark deploy` wrote to this file.")
 @click.option(

@@ -7,12 +7,11 @@ from typing import Any, TypeVar, cast
 import requests
 from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
 
-from ledger.errors import EnvironmentFault
+from ledger.errors import EnvironmentFault, one_line
 from ledger.reverts import decode_revert
 
 _T = TypeVar("_T")
 _RETRIES = 4
-_SAID_MAX = 400
 
 
 class NodeUnavailableError(EnvironmentFault):
@@ -87,15 +86,14 @@ def ask(question: Callable[[], _T], action: str) -> _T:
 
 
 def said(refusal: object) -> str:
-    """Give what a node says in a JSON-RPC error: one line, not too long, that does nothing to a terminal."""
+    """Give what a node says in a JSON-RPC error, in one line."""
     text = refusal
     if isinstance(refusal, dict) and isinstance(refusal.get("message"), str):
         details = refusal.get("data")
         # Some nodes have the reason only here; of a revert it is hex, and decoded elsewhere.
         is_told = isinstance(details, str) and not details.startswith("0x")
         text = f"{refusal['message']}: {details}" if is_told else refusal["message"]
-    shown = "".join(c if c.isprintable() else " " for c in str(text)[: _SAID_MAX + 1])
-    return shown if len(shown) <= _SAID_MAX else f"{shown[:_SAID_MAX]}…"
+    return one_line(text)
 
 
 def with_fields(answer: _T, *names: str) -> _T:

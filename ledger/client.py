@@ -324,14 +324,12 @@ class LedgerClient:
             accumulator: The round's accumulator at the seal.
 
         Raises:
-            NodeAnswerError: The block has no hash.
+            EnvironmentFault: The node failed, or there is no such block in time.
         """
         self.node.wait_for_block(state.seal_block + 1 + self.node.confirmations)
-        block_hash = self.node.block(state.seal_block + 1).get("hash")
-        if block_hash is None:
-            raise NodeAnswerError(f"block {state.seal_block + 1} has no hash")
-        self.node.build_on(state.seal_block + 1, bytes(block_hash))
-        return digests.seed(self.facts.domain, self.facts.run, state.round, accumulator, bytes(block_hash))
+        block_hash = bytes(self.node.block(state.seal_block + 1)["hash"])
+        self.node.build_on(state.seal_block + 1, block_hash)
+        return digests.seed(self.facts.domain, self.facts.run, state.round, accumulator, block_hash)
 
     def chain_of(self, history: RoundHistory) -> tuple[list[bytes], list[bytes]]:
         """Compute the commitments' digests and the accumulator before each of them, and after the last.

@@ -5,6 +5,14 @@ A refused contribution is a result and never one of these.
 
 from typing import ClassVar
 
+_SAID_MAX = 400
+
+
+def one_line(said: object) -> str:
+    """Give what somebody else said, a node or a contract: one line, not too long, harmless to a terminal."""
+    shown = "".join(c if c.isprintable() else " " for c in str(said)[: _SAID_MAX + 1])
+    return shown if len(shown) <= _SAID_MAX else f"{shown[:_SAID_MAX]}…"
+
 
 class LedgerError(Exception):
     """Base of every error that this package raises.

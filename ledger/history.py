@@ -293,7 +293,7 @@ class RoundStream:
         # The chain may go on meanwhile; what is told of its state in the end must fit what was read of it.
         while (head := self._node.block_number()) > self.block:
             if self.head[0] < 0:
-                self.head = head, bytes(self._node.block(head).get("hash") or b"")
+                self.head = head, bytes(self._node.block(head)["hash"])
             for last, page in self._node.log_pages(self._ledger, self.block + 1, head):
                 for log in page:
                     self._read(log)

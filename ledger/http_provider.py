@@ -142,9 +142,11 @@ class _HttpConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """Connect to one of the host's addresses, of which there may be any number."""
         failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self._dns_host, self.port, type=socket.SOCK_STREAM
-        ):
+        try:
+            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise requests.exceptions.InvalidURL("the URL has no host's name") from error
+        for family, kind, protocol, _, address in addresses:
             made = socket.socket(family, kind, protocol)
             try:
                 for option in self.socket_options or ():

@@ -148,7 +148,7 @@ class Node:
         """
         head = self.block_number()
         for number, expected in list(self._built_on.items()):
-            if number > head or bytes(self.block(number).get("hash") or b"") != expected:
+            if number > head or bytes(self.block(number)["hash"]) != expected:
                 del self._built_on[number]
                 self._lost.add(number)
         first = min(self._lost, default=None)

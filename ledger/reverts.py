@@ -8,7 +8,7 @@ from eth_abi.exceptions import DecodingError
 from eth_utils import keccak
 
 from ledger import artifacts
-from ledger.errors import ContractError
+from ledger.errors import ContractError, one_line
 
 CONTRACTS = (
     "Challenge",
@@ -48,7 +48,7 @@ class RevertedError(ContractError):
         hint: str = "",
     ) -> None:
         facts = ", ".join(f"{key}={_show(value)}" for key, value in arguments.items())
-        unknown = f"unknown revert 0x{data.hex()}" if data else "it gave no reason"
+        unknown = f"unknown revert {_show(data)}" if data else "it gave no reason"
         what = f"{name}({facts})" if name else unknown
         super().__init__(
             message or f"{action} was refused by the contract: {what}", hint=hint or HINTS.get(name, "")
@@ -123,4 +123,5 @@ def _selectors() -> dict[bytes, tuple[str, list[str], list[str]]]:
 
 
 def _show(value: object) -> str:
-    return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
+    # The node, or whoever wrote the contract, has chosen it.
+    return one_line(f"0x{value.hex()}" if isinstance(value, bytes) else value)

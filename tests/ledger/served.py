@@ -99,7 +99,10 @@ def _request(connection: socket) -> str:
     length = next((int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0)
     left = length - len(body)
     while left > 0:
-        left -= len(connection.recv(left))
+        part = connection.recv(left)
+        if not part:
+            return ""
+        left -= len(part)
     return lines[0]
 
 

@@ -77,9 +77,9 @@ DRIPS = {
 def test_a_node_that_drips_is_given_up_within_the_deadline(answer: Answer) -> None:
     begun = time.monotonic()
     with server(answer) as served:
-        with pytest.raises(NodeUnavailableError, match=r"not whole after 0\.3 s") as caught:
-            Node.connect(served.url, answer_timeout_s=0.3)
-        assert 0.3 <= time.monotonic() - begun < 20
+        with pytest.raises(NodeUnavailableError, match=r"not whole after 1 s") as caught:
+            Node.connect(served.url, answer_timeout_s=1.0)
+        assert 1.0 <= time.monotonic() - begun < 20
         assert served.requests == ["POST / HTTP/1.1"], "asked once"
     assert "--rpc-url" in caught.value.hint
 
@@ -91,8 +91,8 @@ def test_the_deadline_holds_behind_a_proxy(monkeypatch: pytest.MonkeyPatch, sche
         monkeypatch.setenv(f"{scheme}_proxy", served.url)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        with pytest.raises(NodeUnavailableError, match=r"not whole after 0\.3 s"):
-            Node.connect(f"{scheme}://node.invalid", answer_timeout_s=0.3)
+        with pytest.raises(NodeUnavailableError, match=r"not whole after 1 s"):
+            Node.connect(f"{scheme}://node.invalid", answer_timeout_s=1.0)
         assert time.monotonic() - begun < 20
         method = "POST http://node.invalid/" if scheme == "http" else "CONNECT node.invalid:443"
         assert [one.startswith(method) for one in served.requests] == [True]
@@ -101,7 +101,7 @@ def test_the_deadline_holds_behind_a_proxy(monkeypatch: pytest.MonkeyPatch, sche
 def test_a_node_that_does_not_read_is_given_up_within_the_deadline() -> None:
     begun = time.monotonic()
     with server(plain(200), reads=False) as served:
-        provider = HttpProvider(served.url, answer_timeout_s=0.3)
+        provider = HttpProvider(served.url, answer_timeout_s=1.0)
         with pytest.raises(AnswerTimeoutError):
             provider.make_request(RPCEndpoint("eth_call"), ["00" * (32 << 20)])
         assert time.monotonic() - begun < 20
@@ -116,7 +116,7 @@ def test_a_slow_answer_within_the_deadline_counts(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_node_that_falls_silent_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_provider, "_READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_provider, "_READ_TIMEOUT_S", 0.5)
 
     def silent_at_first(served: Served, _first: str) -> Iterator[bytes]:
         yield OK + b"\r\n"
@@ -126,7 +126,7 @@ def test_a_node_that_falls_silent_is_asked_again(monkeypatch: pytest.MonkeyPatch
 
     with server(silent_at_first) as served:
         assert Node.connect(served.url, answer_timeout_s=30).chain_id == 31337
-        assert len(served.requests) == 3
+        assert len(served.requests) >= 3
 
 
 @pytest.fixture
@@ -158,8 +158,8 @@ def test_the_deadline_holds_over_tls(
     with server(answer, tls) as served:
         url = f"https://127.0.0.1:{served.port}"
         if is_dripping:
-            with pytest.raises(NodeUnavailableError, match=r"not whole after 0\.3 s"):
-                Node.connect(url, answer_timeout_s=0.3)
+            with pytest.raises(NodeUnavailableError, match=r"not whole after 1 s"):
+                Node.connect(url, answer_timeout_s=1.0)
             assert time.monotonic() - begun < 20
         else:
             assert Node.connect(url, answer_timeout_s=30).chain_id == 31337

@@ -144,9 +144,12 @@ def test_connect_takes_http_only(url: str) -> None:
         Node.connect(url)
 
 
-def test_connect_to_nobody_is_unavailable() -> None:
-    with pytest.raises(NodeUnavailableError):
-        Node.connect("http://127.0.0.1:9")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://a..b/x", f"http://{'a' * 70}.b"])
+def test_connect_to_nobody_is_unavailable(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr("ledger.asking.time.sleep", lambda _: None)
+    with pytest.raises(NodeUnavailableError) as caught:
+        Node.connect(url)
+    assert "--rpc-url" in caught.value.hint
 
 
 def test_what_is_no_address_is_the_callers_fault(node: Node) -> None:

@@ -42,3 +42,17 @@ def test_cut_arguments_are_an_unknown_revert() -> None:
 def test_every_hint_is_for_an_error_that_exists(name: str) -> None:
     errors = {e["name"] for c in CONTRACTS for e in artifacts.load(c).abi if e["type"] == "error"}
     assert name in errors
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes.fromhex("08c379a0") + encode(["string"], ["no" * 10**6]),
+        bytes.fromhex("08c379a0") + encode(["string"], ["no)\nhint:  send ether to 0x00\x1b[2J"]),
+        bytes(10**6),
+    ],
+)
+def test_whoever_reverts_says_one_line_with_an_end(data: bytes) -> None:
+    shown = str(decode_revert("x", data))
+    assert shown.isprintable()
+    assert len(shown) < 500
