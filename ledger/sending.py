@@ -165,8 +165,9 @@ class Sender:
         for attempt in range(_ATTEMPTS):
             if attempt and is_wanted is not None and not is_wanted():
                 raise WithdrawnError(f"{action}: something else was mined in its place, and it is not wanted")
-            since = max(0, self.node.block_number() - _LAG_BLOCKS)
-            transaction = self._prepared(fields, action, local_gas)
+            newest = self.node.block()
+            since = max(0, newest["number"] - _LAG_BLOCKS)
+            transaction = self._prepared(fields, action, local_gas, newest)
             versions = [self._sign_and_broadcast(transaction, since, action)]
             receipt = self._mined(transaction, versions, since, action, is_wanted)
             if receipt is None:
@@ -179,9 +180,11 @@ class Sender:
             hint="stop the other senders of this key",
         )
 
-    def _prepared(self, fields: dict[str, Any], action: str, local_gas: int | None) -> dict[str, Any]:
-        """Try a transaction, and give its fields but the nonce."""
-        fee = Fee.first(self._base_fee_wei(), self.node.policy.max_fee_wei)
+    def _prepared(
+        self, fields: dict[str, Any], action: str, local_gas: int | None, newest: BlockData
+    ) -> dict[str, Any]:
+        """Try a transaction, and give its fields but the nonce; the fee is one for after the newest block."""
+        fee = Fee.first(_base_fee_wei(newest), self.node.policy.max_fee_wei)
         transaction: dict[str, Any] = {
             **fields,
             "from": self.account.address,
@@ -497,7 +500,7 @@ class Sender:
         )
 
     def _base_fee_wei(self) -> int:
-        return int(self.node.block().get("baseFeePerGas", 0))
+        return _base_fee_wei(self.node.block())
 
     def _next_nonce(self) -> int:
         address = self.account.address
@@ -568,6 +571,10 @@ def _find_receipt(web3: Web3, transaction_hash: bytes) -> TxReceipt | None:
     if cast(Any, receipt)["blockNumber"] is None:
         return None  # some nodes have one while it is pending
     return with_fields(receipt, "status", "transactionHash", "blockHash", "gasUsed", "logs")
+
+
+def _base_fee_wei(block: BlockData) -> int:
+    return int(block.get("baseFeePerGas", 0))
 
 
 def _senders(web3: Web3, number: int) -> list[tuple[bytes, str, int]] | None:

@@ -433,7 +433,9 @@ def test_what_fails_when_it_is_mined_is_told_with_its_reason(
         assert caught.value.name == ""
 
 
-def unchecked(sender: Sender, fields: dict[str, Any], _action: str, _gas: int | None) -> dict[str, Any]:
+def unchecked(
+    sender: Sender, fields: dict[str, Any], _action: str, _gas: int | None, _newest: object
+) -> dict[str, Any]:
     """Prepare a transaction without a call that tries it."""
     fee = {"maxFeePerGas": 3 * GWEI, "maxPriorityFeePerGas": GWEI}
     return {**fields, **fee, "from": sender.account.address, "chainId": sender.node.chain_id, "gas": 100_000}
