@@ -14,6 +14,7 @@ from aiohttp import ClientTimeout
 from fsspec.implementations.local import LocalFileSystem
 
 from ledger.deadline import within
+from ledger.disk import sync
 from ledger.errors import EnvironmentFault, InputError, LedgerError, ProofError
 
 ROOT_BYTES = 32
@@ -323,8 +324,8 @@ def _put_local(folder: Path, path: Path, data: bytes | memoryview) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     if _holds(path, data):
         # Whoever wrote it may have been killed before the disk had it.
-        _sync(path)
-        _sync(folder)
+        sync(path)
+        sync(folder)
         return False
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=folder)
     try:
@@ -336,7 +337,7 @@ def _put_local(folder: Path, path: Path, data: bytes | memoryview) -> bool:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync(folder)
+    sync(folder)
     return True
 
 
@@ -351,11 +352,3 @@ def _holds(path: Path, data: bytes | memoryview) -> bool:
         return path.is_file() and not path.is_symlink() and _read_local(str(path), len(data)) == data
     except (BlobError, OSError):
         return False
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

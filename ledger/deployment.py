@@ -18,6 +18,7 @@ from eth_utils import is_address, keccak, to_canonical_address, to_checksum_addr
 
 from ledger import artifacts, digests
 from ledger.cohort import check_size, read_cohorts
+from ledger.disk import sync
 from ledger.errors import EnvironmentFault, InputError
 from ledger.node import Node
 from ledger.parties import Parties, Party, joining_proof
@@ -114,11 +115,7 @@ class Journal(MemoryJournal):
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)  # what is sent after this is found again, also when the power fails
-        finally:
-            os.close(folder)
+        sync(self._path.parent)  # what is sent after this is found again
 
     def adopt_shared(self, other: "Journal") -> None:
         """Take the contracts that runs share from another journal, unless there are some here.

@@ -1,7 +1,6 @@
 """A run's whole state between two rounds, in one file that is either complete or not there."""
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ledger.disk import sync
 from trainer.errors import CheckpointDiskError, CheckpointError, InputError
 from trainer.worker import FloatArray
 
@@ -105,9 +105,9 @@ def save_checkpoint(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata)
-        _flush(temporary)
+        sync(temporary)
         temporary.replace(target)
-        _flush(folder)
+        sync(folder)
         for old in _superfluous(_newest_first(folder), for_rollback):
             old.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
@@ -252,12 +252,3 @@ def _round_of(path: Path) -> int:
 def _newest_first(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("round-*.safetensors") if _NAME.fullmatch(path.name)]
     return sorted(found, reverse=True)
-
-
-def _flush(path: Path) -> None:
-    """Make the disk keep what was written to this file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
